@@ -1,0 +1,1 @@
+"""InferFleet: a Kubernetes operator for fleets of LLM inference workers on GPUs."""

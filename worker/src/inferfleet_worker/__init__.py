@@ -1,0 +1,1 @@
+"""PID 1 of an engine container, and the gate inside the engine."""
