@@ -1,0 +1,142 @@
+"""Workers as they run, and what threatens them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from inferfleet.values.hardware import CapacityType
+from inferfleet.values.reason import Reason
+
+
+class PodPhase(StrEnum):
+    """`status.phase` of a pod."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+
+
+class DrainCause(StrEnum):
+    """Why a worker leaves, in the order in which a later cause may take over from an earlier one."""
+
+    SCALE_DOWN = "scale-down"
+    ROLLOUT = "rollout"
+    CONSOLIDATION = "consolidation"
+    REBALANCE = "rebalance"
+    NODE_DRAIN = "node-drain"
+    DELETION = "deletion"
+    INTERRUPTION = "interruption"
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A drain under way, as kept in the pods' annotation. `deadline` is None for no bound."""
+
+    cause: DrainCause
+    started_at: float
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class OfferKey:
+    """The offer that a worker was placed on; the zone is empty where any will do."""
+
+    pool: str
+    capacity_type: CapacityType
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPod:
+    """One pod of a worker.
+
+    `serving` is the readiness gate's condition (None until it was first set); `containers_ready` the kubelet's ContainersReady; `failure` a state that will not mend by waiting.
+    """
+
+    name: str
+    uid: str
+    rank: int
+    phase: PodPhase
+    created_at: float
+    node: str | None = None
+    ip: str | None = None
+    serving: bool | None = None
+    containers_ready: bool = False
+    ready: bool = False
+    ready_since: float | None = None
+    deleted_at: float | None = None
+    unschedulable: Reason | None = None
+    failure: Reason | None = None
+    disruption: Reason | None = None
+    restarts: int = 0
+    drain: Drain | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One replica: a pod, or one pod per node for a layout that spans nodes. `pods` are by rank."""
+
+    name: str
+    revision: str
+    offer: OfferKey
+    pods: tuple[WorkerPod, ...]
+
+    @property
+    def leader(self) -> WorkerPod:
+        """The pod that answers requests."""
+        return self.pods[0]
+
+    @property
+    def drain(self) -> Drain | None:
+        """The drain under way, if any pod carries one."""
+        return next((pod.drain for pod in self.pods if pod.drain), None)
+
+    @property
+    def leaving(self) -> bool:
+        """True once the worker drains or any of its pods is being deleted: it counts for nothing ahead."""
+        return self.drain is not None or any(pod.deleted_at is not None for pod in self.pods)
+
+    @property
+    def finished(self) -> bool:
+        """True once any pod has ended for good: the replica cannot serve again."""
+        return any(pod.phase in {PodPhase.FAILED, PodPhase.SUCCEEDED} for pod in self.pods)
+
+    @property
+    def ready(self) -> bool:
+        """True while all pods are Ready, so the endpoints carry the leader."""
+        return all(pod.ready for pod in self.pods)
+
+    @property
+    def in_service(self) -> bool:
+        """Ready and staying."""
+        return self.ready and not self.leaving
+
+    @property
+    def created_at(self) -> float:
+        """When its first pod was created."""
+        return min(pod.created_at for pod in self.pods)
+
+
+class InterruptionKind(StrEnum):
+    """What a signal about a node means for the workers on it."""
+
+    INTERRUPTION = "interruption"
+    MAINTENANCE = "maintenance"
+    REBALANCE = "rebalance"
+    VOLUNTARY = "voluntary"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """A node, or one worker on it, is going. `deadline` is None where the source gives none."""
+
+    kind: InterruptionKind
+    node: str
+    seen_at: float
+    deadline: float | None
+    source: str
+    worker: str | None = None

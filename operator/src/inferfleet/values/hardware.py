@@ -1,0 +1,133 @@
+"""GPUs, the nodes that carry them, and the pools and offers that they form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class CapacityType(StrEnum):
+    """How a node is bought, cheapest commitment first."""
+
+    RESERVED = "reserved"
+    SPOT = "spot"
+    ON_DEMAND = "on-demand"
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One GPU model. Rates are per GPU, dense, without sparsity; 0 where the format is not supported.
+
+    `interconnect_bytes_per_second` is one direction, per GPU, inside one node: NVLink where
+    `nvlink` is true, PCIe otherwise. `known` is False when only the memory that the node reports is certain.
+    """
+
+    name: str
+    memory_bytes: int
+    memory_bytes_per_second: float
+    bf16_flops: float
+    fp8_flops: float = 0.0
+    int8_ops: float = 0.0
+    fp4_flops: float = 0.0
+    fp16_flops: float = 0.0
+    compute_capability: tuple[int, int] = (0, 0)
+    nvlink: bool = False
+    interconnect_bytes_per_second: float = 0.0
+    nvlink_domain_gpus: int = 1
+    vendor: str = "nvidia"
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """A node taint."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What the operator keeps of a Node: identity, health, GPUs, and every label (pools match on them).
+
+    `gpus` is allocatable `gpu_resource`; `deleted_at` is the deletion timestamp;
+    `not_ready_since` is None while the Ready condition is True.
+    """
+
+    name: str
+    uid: str
+    gpus: int = 0
+    gpu_resource: str = "nvidia.com/gpu"
+    not_ready_since: float | None = None
+    unschedulable: bool = False
+    deleted_at: float | None = None
+    taints: tuple[Taint, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """True while the kubelet reports Ready."""
+        return self.not_ready_since is None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """A GPUPool custom resource: what labels cannot say, or say wrongly.
+
+    Every field but the name and the selector is optional and overrides what was read from labels.
+    Prices are dollars per GPU and hour.
+    """
+
+    name: str
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    accelerator: Accelerator | None = None
+    accelerator_name: str | None = None
+    gpus_per_node: int | None = None
+    max_nodes: int | None = None
+    zones: tuple[str, ...] = ()
+    capacity_types: tuple[CapacityType, ...] = ()
+    price_dollars_per_gpu_hour: Mapping[CapacityType, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A way to buy one more node of a pool. `nodes` counts those that exist, `free_gpus` what they have left.
+
+    `price_source` names where the price comes from: the GPUPool, or the dated default table.
+    """
+
+    pool: str
+    capacity_type: CapacityType
+    zone: str
+    price_dollars_per_gpu_hour: float
+    price_source: str
+    nodes: int = 0
+    gpus: int = 0
+    free_gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Nodes that are alike for planning: same accelerator, same number of GPUs per node.
+
+    `node_labels` select the pool's nodes in a pod's affinity. `nodes` counts schedulable ones that exist;
+    `max_nodes` is how many there may be (None where an autoscaler sets no known bound, so any number).
+    """
+
+    name: str
+    accelerator: Accelerator
+    gpus_per_node: int
+    nodes: int
+    node_labels: Mapping[str, str]
+    offers: tuple[Offer, ...] = ()
+    max_nodes: int | None = None
+    gpu_resource: str = "nvidia.com/gpu"
+    instance_type: str = ""
+
+    @property
+    def cheapest_dollars_per_gpu_hour(self) -> float:
+        """The lowest price among the offers, 0.0 where none has one."""
+        return min((offer.price_dollars_per_gpu_hour for offer in self.offers), default=0.0)

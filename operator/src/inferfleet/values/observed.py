@@ -1,0 +1,70 @@
+"""What one pass sees, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from inferfleet.values.actions import Action
+from inferfleet.values.fleet import Interruption, Worker
+from inferfleet.values.hardware import Node, Pool, PoolSpec
+from inferfleet.values.layout import Layout, Planning
+from inferfleet.values.model import ModelFacts
+from inferfleet.values.reason import Condition, Event, Reason
+from inferfleet.values.scaling import CapacityMemory, EngineSample, ScalingDecision, ScalingMemory
+from inferfleet.values.spec import DeploymentSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything a pass may look at, gathered before it judges.
+
+    `view_stale` is why the cluster view may not be trusted for anything destructive, None when it may.
+    `gpus_taken` counts GPUs requested on each node by pods of anyone. `current_layout` is the layout of the
+    newest revision as kept in status, so that a restart or a passing loss of nodes changes no plan.
+    `model_problem` is why `model` is None; `known_notices` are what workers saw of their own machines.
+    `scale_to_zero_wake` is True when a request waits for a deployment without replicas.
+    """
+
+    spec: DeploymentSpec
+    workers: tuple[Worker, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    pool_specs: tuple[PoolSpec, ...] = ()
+    gpus_taken: Mapping[str, int] = field(default_factory=dict)
+    samples: tuple[EngineSample, ...] = ()
+    model: ModelFacts | None = None
+    model_problem: Reason | None = None
+    spec_problem: Reason | None = None
+    current_layout: Layout | None = None
+    current_revision: str | None = None
+    scaling: ScalingMemory = field(default_factory=ScalingMemory)
+    capacity: CapacityMemory = field(default_factory=CapacityMemory)
+    interruptions: tuple[Interruption, ...] = ()
+    view_stale: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do, what to say, and when to look again. An unchanged world gives no actions and no events."""
+
+    actions: tuple[Action, ...]
+    events: tuple[Event, ...]
+    conditions: tuple[Condition, ...]
+    planning: Planning
+    layout: Layout | None
+    revision: str | None
+    decision: ScalingDecision | None
+    pools: tuple[Pool, ...]
+    scaling: ScalingMemory
+    capacity: CapacityMemory
+    interruptions: tuple[Interruption, ...]
+    ready: int
+    desired: int
+    spot_ready: int
+    lost_requests: int
+    dollars_per_hour: float
+    dollars_per_million_tokens: float | None
+    next_look_seconds: float
+
+    def __str__(self) -> str:
+        return "\n".join(str(action) for action in self.actions) or "nothing to do"

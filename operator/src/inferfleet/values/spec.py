@@ -1,0 +1,161 @@
+"""An InferenceDeployment's spec after parsing: quantities are numbers, defaults are filled in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class IntOrPercent:
+    """A count, or a share of a total in 0..1. Exactly one is set."""
+
+    count: int | None = None
+    share: float | None = None
+
+    def of(self, total: int) -> int:
+        """The count that this means of `total`, rounded up and never more than `total` for a share."""
+        if self.count is not None:
+            return self.count
+        return math.ceil(total * (self.share or 0.0) - 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """`id` is a hub id, `pvc://claim/path`, or an absolute path inside the engine's pod."""
+
+    id: str
+    context_length: int | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """Latency objectives at a percentile (0..100); None means no bound."""
+
+    percentile: float = 95.0
+    ttft_seconds: float | None = None
+    itl_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The mean request: a prior until the engines report their own."""
+
+    prompt_tokens: int = 1024
+    output_tokens: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelismSpec:
+    """Overrides by the user; None means that the planner chooses."""
+
+    tensor: int | None = None
+    pipeline: int | None = None
+    data: int | None = None
+    expert: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """The engine's image and limits. `args` are appended last, so they win over what the plan sets."""
+
+    image: str
+    args: tuple[str, ...] = ()
+    quantization: str | None = None
+    kv_cache_dtype: str | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    gpu_memory_utilization: float = 0.9
+
+
+class AutoscalingMode(StrEnum):
+    """Who sets the number of replicas."""
+
+    INTERNAL = "Internal"
+    EXTERNAL = "External"
+    OFF = "Off"
+
+
+@dataclass(frozen=True, slots=True)
+class AutoscalingSpec:
+    """Bounds and pace. `replicas` is `spec.replicas`: what HPA writes in External, the count in Off.
+
+    `target_queue_per_replica` is the waiting requests per replica that are tolerated;
+    windows and delays are seconds.
+    """
+
+    mode: AutoscalingMode = AutoscalingMode.INTERNAL
+    replicas: int | None = None
+    min_replicas: int = 1
+    max_replicas: int = 1
+    target_queue_per_replica: float = 4.0
+    target_utilization: float = 0.8
+    scale_up_window_seconds: float = 5.0
+    scale_down_window_seconds: float = 300.0
+    max_scale_up_per_minute: int = 10
+    max_scale_down_per_minute: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CapacitySpec:
+    """Which pools may serve, and how reserved, spot and on-demand are mixed."""
+
+    pools: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
+    spot_share: IntOrPercent = field(default_factory=lambda: IntOrPercent(count=0))
+    spot_overprovision: IntOrPercent = field(default_factory=lambda: IntOrPercent(count=0))
+    on_demand_base: IntOrPercent = field(default_factory=lambda: IntOrPercent(count=0))
+    fallback: bool = True
+    fallback_after_seconds: float = 120.0
+    fallback_hold_seconds: float = 600.0
+    max_dollars_per_gpu_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainSpec:
+    """How a worker leaves.
+
+    `timeout_seconds` bounds a voluntary drain; `settle_seconds` is how long a worker that left the
+    endpoints still accepts requests that were already on their way; `margin_seconds` is kept from a notice.
+    """
+
+    timeout_seconds: float = 300.0
+    settle_seconds: float = 7.0
+    margin_seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSpec:
+    """Bounds of a rollout; both zero is refused by the API."""
+
+    max_surge: IntOrPercent = field(default_factory=lambda: IntOrPercent(count=1))
+    max_unavailable: IntOrPercent = field(default_factory=lambda: IntOrPercent(count=0))
+    progress_deadline_seconds: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """All that the user asks for.
+
+    `template_hash` covers what is rendered but not decided upon here (pod template, environment):
+    it changes the revision.
+    """
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    model: ModelSpec
+    engine: EngineSpec
+    objectives: Objectives = field(default_factory=Objectives)
+    workload: Workload = field(default_factory=Workload)
+    parallelism: ParallelismSpec = field(default_factory=ParallelismSpec)
+    autoscaling: AutoscalingSpec = field(default_factory=AutoscalingSpec)
+    capacity: CapacitySpec = field(default_factory=CapacitySpec)
+    drain: DrainSpec = field(default_factory=DrainSpec)
+    rollout: RolloutSpec = field(default_factory=RolloutSpec)
+    template_hash: str = ""
+    deleted_at: float | None = None
+    paused: bool = False
