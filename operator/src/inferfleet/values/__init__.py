@@ -22,7 +22,16 @@ from inferfleet.values.fleet import (
     Worker,
     WorkerPod,
 )
-from inferfleet.values.hardware import Accelerator, CapacityType, Node, Offer, Pool, PoolSpec, Taint
+from inferfleet.values.hardware import (
+    Accelerator,
+    CapacityType,
+    Node,
+    Offer,
+    Pool,
+    PoolSpec,
+    Requirement,
+    Taint,
+)
 from inferfleet.values.layout import Layout, Planning, Prediction, Refusal, Rejected
 from inferfleet.values.model import ModelFacts
 from inferfleet.values.observed import Observed, Plan
@@ -85,6 +94,7 @@ __all__ = [
     "Reason",
     "Refusal",
     "Rejected",
+    "Requirement",
     "RestartWorker",
     "RolloutSpec",
     "ScalingDecision",

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inferfleet.values.fleet import Drain, OfferKey
+from inferfleet.values.hardware import Requirement
 from inferfleet.values.layout import Layout
 from inferfleet.values.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
 class CreateWorker:
-    """Create the pods of a new replica."""
+    """Create the pods of a new replica on nodes that meet all `requirements`."""
 
     worker: str
     revision: str
     offer: OfferKey
     layout: Layout
+    requirements: tuple[Requirement, ...]
+    gpu_resource: str
     reason: Reason
 
     def __str__(self) -> str:

@@ -53,7 +53,8 @@ class OfferKey:
 class WorkerPod:
     """One pod of a worker.
 
-    `serving` is the readiness gate's condition (None until it was first set); `containers_ready` the kubelet's ContainersReady; `failure` a state that will not mend by waiting.
+    `serving` is the readiness gate's condition (None until it was first set); `containers_ready` is the
+    kubelet's ContainersReady; `failure` is a state that will not mend by waiting.
     """
 
     name: str

@@ -49,6 +49,15 @@ class Taint:
 
 
 @dataclass(frozen=True, slots=True)
+class Requirement:
+    """One node affinity expression: `operator` is In, NotIn, Exists or DoesNotExist."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """What the operator keeps of a Node: identity, health, GPUs, and every label (pools match on them).
 
@@ -97,6 +106,7 @@ class Offer:
     """A way to buy one more node of a pool. `nodes` counts those that exist, `free_gpus` what they have left.
 
     `price_source` names where the price comes from: the GPUPool, or the dated default table.
+    `requirements` select exactly this offer's nodes (capacity type and zone; the pool's come on top).
     """
 
     pool: str
@@ -107,13 +117,14 @@ class Offer:
     nodes: int = 0
     gpus: int = 0
     free_gpus: int = 0
+    requirements: tuple[Requirement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Nodes that are alike for planning: same accelerator, same number of GPUs per node.
 
-    `node_labels` select the pool's nodes in a pod's affinity. `nodes` counts schedulable ones that exist;
+    `requirements` select the pool's nodes in a pod's affinity. `nodes` counts schedulable ones that exist;
     `max_nodes` is how many there may be (None where an autoscaler sets no known bound, so any number).
     """
 
@@ -121,7 +132,7 @@ class Pool:
     accelerator: Accelerator
     gpus_per_node: int
     nodes: int
-    node_labels: Mapping[str, str]
+    requirements: tuple[Requirement, ...]
     offers: tuple[Offer, ...] = ()
     max_nodes: int | None = None
     gpu_resource: str = "nvidia.com/gpu"

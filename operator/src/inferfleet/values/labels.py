@@ -1,0 +1,20 @@
+"""Names that the operator writes onto its objects: one place, so that writer and reader cannot disagree."""
+
+GROUP = "inferfleet.dev"
+VERSION = "v1alpha1"
+
+DEPLOYMENT = f"{GROUP}/deployment"
+WORKER = f"{GROUP}/worker"
+RANK = f"{GROUP}/rank"
+REVISION = f"{GROUP}/revision"
+POOL = f"{GROUP}/pool"
+CAPACITY_TYPE = f"{GROUP}/capacity-type"
+ZONE = f"{GROUP}/zone"
+COMPONENT = "app.kubernetes.io/component"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+
+DRAIN_ANNOTATION = f"{GROUP}/drain"
+HASH_ANNOTATION = f"{GROUP}/hash"
+SERVING_GATE = f"{GROUP}/serving"
+
+FIELD_MANAGER = "inferfleet"
