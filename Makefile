@@ -1,0 +1,51 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Both install what they need.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+UV := .bootstrap/bin/uv
+RUN := $(UV) run --locked --all-extras --all-groups
+PY := $(RUN) python
+LEVELS := tests/pure tests/fakeapi tests/worker tests/local tests/controlplane tests/chart tests/e2e
+
+include deploy/local/local.mk deploy/gen.mk
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(UV):
+	@command -v python3 >/dev/null || { echo "python3 (3.11 or later) is missing"; exit 1; }
+	@python3 -m venv .bootstrap 2>/dev/null || { \
+	  echo "python3 -m venv does not work here: installing python3-venv"; \
+	  apt-get update -qq && apt-get install -qq -y python3-venv >/dev/null && python3 -m venv .bootstrap; }
+	@.bootstrap/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.PHONY: sync
+sync: $(UV) ## Install the locked Python packages into .venv
+	@$(UV) sync --locked --all-extras --all-groups --quiet
+
+.PHONY: demo
+demo: sync ## The main job, end to end, on a real cluster on this machine
+	@$(PY) -m inferfleet_demo
+
+.PHONY: check
+check: sync ## Formatting, lint, types, import contracts, generated files current
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	@$(MAKE) --no-print-directory gen-check
+
+.PHONY: test
+test: check ## Everything: checks, pure tests, API server, chart, and the demo as an end-to-end test
+	$(RUN) pytest $(LEVELS)
+
+.PHONY: bench
+bench: sync ## Measure: cluster start, planner, operator footprint, and the demo's times
+	$(PY) benchmarks/run.py
+
+.PHONY: clean
+clean: ## Remove what the checkout built (the cache and clusters stay; see cluster-down)
+	rm -rf .venv .bootstrap dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
