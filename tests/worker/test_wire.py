@@ -54,17 +54,17 @@ plans = st.builds(
 
 
 @given(states)
-def test_a_state_arrives_as_it_was_sent(state: State):
+def test_a_state_arrives_as_it_was_sent(state: State) -> None:
     assert State.from_json(state.to_json()) == state
 
 
 @given(plans)
-def test_a_launch_plan_arrives_as_it_was_sent(plan: LaunchPlan):
+def test_a_launch_plan_arrives_as_it_was_sent(plan: LaunchPlan) -> None:
     assert LaunchPlan.from_json(plan.to_json()) == plan
 
 
 @given(st.builds(DrainRequest, st.text(min_size=1), st.none() | instants, instants))
-def test_a_drain_request_arrives_as_it_was_sent(request: DrainRequest):
+def test_a_drain_request_arrives_as_it_was_sent(request: DrainRequest) -> None:
     assert DrainRequest.from_json(request.to_json()) == request
 
 
@@ -87,7 +87,9 @@ def test_a_drain_request_arrives_as_it_was_sent(request: DrainRequest):
         ('{"version": 1, "cause": "x", "deadline_epoch_seconds": "soon"}', "deadline_epoch_seconds"),
     ],
 )
-def test_a_drain_request_that_cannot_be_understood_is_refused_with_the_field(body: str, complaint: str):
+def test_a_drain_request_that_cannot_be_understood_is_refused_with_the_field(
+    body: str, complaint: str
+) -> None:
     with pytest.raises(WireError, match=complaint):
         DrainRequest.from_json(body)
 
@@ -113,7 +115,7 @@ def test_a_launch_plan_that_cannot_be_understood_is_refused_with_the_field(
         LaunchPlan.from_json(json.dumps({"version": 1, **fields}))
 
 
-def test_fields_of_a_later_release_are_skipped():
+def test_fields_of_a_later_release_are_skipped() -> None:
     state = State(instance="i", pid=1, phase=Phase.SERVING, time=1.0, engine_ready=True)
     later = json.loads(state.to_json()) | {"gpu_temperature": 61}
     assert State.from_json(json.dumps(later)) == state
@@ -129,6 +131,8 @@ def test_fields_of_a_later_release_are_skipped():
         (Phase.STOPPED, 0, True),
     ],
 )
-def test_a_worker_is_drained_once_it_refuses_and_nothing_runs(phase: Phase, requests: int, drained: bool):  # noqa: FBT001
+def test_a_worker_is_drained_once_it_refuses_and_nothing_runs(
+    phase: Phase, requests: int, drained: bool
+) -> None:
     state = State("i", 1, phase, 1.0, engine_ready=True, in_flight=InFlight(requests))
     assert state.drained is drained
