@@ -22,8 +22,11 @@ class Observed:
     `view_stale` is why the cluster view may not be trusted for anything destructive, None when it may.
     `gpus_taken` counts GPUs requested on each node by pods of anyone. `current_layout` is the layout of the
     newest revision as kept in status, so that a restart or a passing loss of nodes changes no plan.
-    `model_problem` is why `model` is None; `known_notices` are what workers saw of their own machines.
-    `scale_to_zero_wake` is True when a request waits for a deployment without replicas.
+    `planned_from` is the fingerprint of the part of the spec that layout was planned from.
+    `model_problem` is why `model` is None. `interruptions` are those of the last pass and those that only the
+    shell can see (Events, NodeClaims). `previous_conditions` are what was last said, so that an Event tells of
+    a change once. `lost_requests` is the count so far. `wake` is True when a request waits for a deployment
+    without replicas.
     """
 
     spec: DeploymentSpec
@@ -41,11 +44,19 @@ class Observed:
     capacity: CapacityMemory = field(default_factory=CapacityMemory)
     interruptions: tuple[Interruption, ...] = ()
     view_stale: Reason | None = None
+    planned_from: str | None = None
+    previous_conditions: tuple[Condition, ...] = ()
+    lost_requests: int = 0
+    wake: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do, what to say, and when to look again. An unchanged world gives no actions and no events."""
+    """What to do, what to say, and when to look again. An unchanged world gives no actions and no events.
+
+    `planned_from` and `lost_requests` go to status and come back in the next `Observed`. `finished` is True
+    when a deployment that is being deleted has no worker left, so that its finalizer may go.
+    """
 
     actions: tuple[Action, ...]
     events: tuple[Event, ...]
@@ -65,6 +76,8 @@ class Plan:
     dollars_per_hour: float
     dollars_per_million_tokens: float | None
     next_look_seconds: float
+    planned_from: str | None = None
+    finished: bool = False
 
     def __str__(self) -> str:
         return "\n".join(str(action) for action in self.actions) or "nothing to do"

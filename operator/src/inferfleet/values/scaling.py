@@ -36,10 +36,11 @@ class EngineSample:
 
 @dataclass(frozen=True, slots=True)
 class ScalingMemory:
-    """What scaling carries from pass to pass. `windows` is in-process; the rest is kept in status.
+    """What scaling carries from pass to pass.
 
-    `samples` holds recent samples by worker, oldest first, bounded by the longest window;
-    `recommendations` holds (instant, replicas) pairs for the windows and the rate limits.
+    In the process only: `samples`, recent ones, oldest first; `recommendations`, (instant, replicas) pairs for
+    the windows; `changes`, (instant, desired from then on) pairs for the rate limits. They are lost with the
+    process, which makes scaling hold until a window is full again. The rest is kept in status.
     """
 
     samples: tuple[EngineSample, ...] = ()
@@ -47,6 +48,7 @@ class ScalingMemory:
     desired: int | None = None
     changed_at: float | None = None
     tokens_per_second_per_replica: float | None = None
+    changes: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,12 @@ class CapacityMemory:
     """What capacity carries from pass to pass, all of it kept in status.
 
     `losses` are (offer, instant) pairs of interruptions and failed placements; `fallback_until` is when
-    on-demand bought for missing spot may go back.
+    on-demand bought for missing spot may go back; `failures` are the instants at which replicas ended by
+    themselves, for the backoff of their replacement.
     """
 
     losses: tuple[tuple[OfferKey, float], ...] = ()
     fallback_until: float | None = None
     spot_short_since: float | None = None
     targets: tuple[tuple[CapacityType, int], ...] = field(default=())
+    failures: tuple[float, ...] = ()
