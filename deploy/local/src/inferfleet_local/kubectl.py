@@ -1,0 +1,70 @@
+"""The few things that are said to an API server, through kubectl."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from inferfleet_local.errors import ClusterError
+from inferfleet_local.processes import await_true
+from inferfleet_local.run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+FIELD_MANAGER = "inferfleet-local"
+
+
+@dataclass(frozen=True, slots=True)
+class Kubectl:
+    """A kubectl program and the cluster that it talks to."""
+
+    program: Path
+    kubeconfig: Path
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run one kubectl command and return what it printed."""
+        return run([self.program, "--kubeconfig", self.kubeconfig, *arguments], stdin=stdin)
+
+    def apply(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        """Apply objects on the server side."""
+        items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        manager = f"--field-manager={FIELD_MANAGER}"
+        self("apply", "--server-side", "--force-conflicts", manager, "-f", "-", stdin=json.dumps(items))
+
+    def get(self, *arguments: str) -> Any:
+        """Return what `kubectl get -o json` printed."""
+        return json.loads(self("get", *arguments, "-o", "json"))
+
+    @property
+    def ready(self) -> bool:
+        """Whether the API server answers and calls itself ready."""
+        try:
+            return self("get", "--raw", "/readyz", "--request-timeout=5s") == "ok"
+        except ClusterError:
+            return False
+
+    def await_ready(self, log: Path, *, timeout_seconds: float = 90) -> None:
+        """Wait for the API server.
+
+        Raises:
+            ClusterError: It is not ready in time.
+        """
+        if not await_true(lambda: self.ready, timeout_seconds=timeout_seconds):
+            raise ClusterError(f"the API server is not ready after {timeout_seconds:.0f} s, log {log}")
+
+
+def ready_nodes(nodes: Mapping[str, Any], resource: str, amount: int) -> set[str]:
+    """Return the names of the nodes of a NodeList that are Ready and offer an amount of a resource."""
+    return {
+        node["metadata"]["name"]
+        for node in nodes["items"]
+        if _is_ready(node) and int(node["status"].get("allocatable", {}).get(resource, "0")) >= amount
+    }
+
+
+def _is_ready(node: Mapping[str, Any]) -> bool:
+    conditions = node["status"].get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
