@@ -1,0 +1,20 @@
+"""The custom resources: what users write, what the operator answers, and the schema of both."""
+
+from inferfleet.api.deployment import InferenceDeployment
+from inferfleet.api.gpupool import GPUPool, GPUPoolStatus, pool_status
+from inferfleet.api.memory import memory_from_status
+from inferfleet.api.report import status_from_plan
+from inferfleet.api.resource import SpecError
+from inferfleet.api.status import InferenceDeploymentStatus, State
+
+__all__ = [
+    "GPUPool",
+    "GPUPoolStatus",
+    "InferenceDeployment",
+    "InferenceDeploymentStatus",
+    "SpecError",
+    "State",
+    "memory_from_status",
+    "pool_status",
+    "status_from_plan",
+]

@@ -1,0 +1,145 @@
+"""InferenceDeployment: the resource that users write, and its reading into values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import Field
+
+from inferfleet.api import spec as written
+from inferfleet.api.resource import Metadata, Resource, SpecError, instant, int_or_percent, seconds
+from inferfleet.api.status import InferenceDeploymentStatus
+from inferfleet.values import (
+    AutoscalingSpec,
+    CapacitySpec,
+    DeploymentSpec,
+    DrainSpec,
+    EngineSpec,
+    ModelSpec,
+    Objectives,
+    ParallelismSpec,
+    RolloutSpec,
+    Workload,
+)
+
+
+class InferenceDeployment(Resource):
+    """A model served by a fleet of inference workers: planned, scaled, mixed over capacity types, drained."""
+
+    api_version: Literal["inferfleet.dev/v1alpha1"] = "inferfleet.dev/v1alpha1"
+    kind: Literal["InferenceDeployment"] = "InferenceDeployment"
+    metadata: Metadata
+    spec: written.InferenceDeploymentSpec
+    status: InferenceDeploymentStatus = Field(default_factory=InferenceDeploymentStatus)
+
+    def to_values(self) -> DeploymentSpec:
+        """Return the spec as values.
+
+        Raises:
+            SpecError: when the object's name leaves no room for the names of its pods.
+        """
+        spec = self.spec
+        if len(self.metadata.name) > MAX_NAME:
+            raise SpecError(
+                "NameTooLong",
+                f"metadata.name has {len(self.metadata.name)} characters, at most {MAX_NAME} fit",
+            )
+        return DeploymentSpec(
+            name=self.metadata.name,
+            namespace=self.metadata.namespace,
+            uid=self.metadata.uid,
+            generation=self.metadata.generation,
+            model=ModelSpec(spec.model.id, spec.model.context_length, spec.model.revision),
+            engine=_engine(spec.engine),
+            objectives=_objectives(spec.objectives),
+            workload=Workload(spec.workload.prompt_tokens, spec.workload.output_tokens),
+            parallelism=ParallelismSpec(
+                spec.parallelism.tensor,
+                spec.parallelism.pipeline,
+                spec.parallelism.data,
+                spec.parallelism.expert,
+            ),
+            autoscaling=_autoscaling(spec.autoscaling, spec.replicas),
+            capacity=_capacity(spec.capacity),
+            drain=DrainSpec(
+                seconds(spec.drain.timeout), seconds(spec.drain.settle), seconds(spec.drain.margin)
+            ),
+            rollout=RolloutSpec(
+                int_or_percent(spec.rollout.max_surge),
+                int_or_percent(spec.rollout.max_unavailable),
+                seconds(spec.rollout.progress_deadline),
+            ),
+            template_hash=self.template_hash(),
+            deleted_at=instant(self.metadata.deletion_timestamp)
+            if self.metadata.deletion_timestamp
+            else None,
+            paused=spec.paused,
+        )
+
+    def template_hash(self) -> str:
+        """Digest of what is rendered into a worker's pods but decided upon nowhere: a change is a rollout.
+
+        The operator's own image is left out, so that an upgrade of the operator restarts no engine.
+        """
+        rendered = {
+            "podTemplate": self.spec.pod_template.model_dump(by_alias=True),
+            "servedName": self.spec.model.name_for_clients,
+            "tokenSecret": self.spec.model.token_secret and self.spec.model.token_secret.model_dump(),
+        }
+        return hashlib.sha256(json.dumps(rendered, sort_keys=True).encode()).hexdigest()[:10]
+
+
+# Longest name of a deployment: a pod's name adds a worker and a rank, and 63 is the limit of a host name.
+MAX_NAME = 40
+
+
+def _engine(engine: written.Engine) -> EngineSpec:
+    return EngineSpec(
+        image=engine.image,
+        args=tuple(engine.args),
+        quantization=engine.quantization,
+        kv_cache_dtype=engine.kv_cache_dtype,
+        max_num_seqs=engine.max_num_seqs,
+        max_num_batched_tokens=engine.max_num_batched_tokens,
+        gpu_memory_utilization=engine.gpu_memory_utilization,
+    )
+
+
+def _objectives(objectives: written.Objectives) -> Objectives:
+    ttft, itl = objectives.time_to_first_token, objectives.inter_token_latency
+    return Objectives(
+        percentile=objectives.percentile,
+        ttft_seconds=seconds(ttft) if ttft else None,
+        itl_seconds=seconds(itl) if itl else None,
+    )
+
+
+def _autoscaling(autoscaling: written.Autoscaling, replicas: int | None) -> AutoscalingSpec:
+    return AutoscalingSpec(
+        mode=autoscaling.mode,
+        replicas=replicas,
+        min_replicas=autoscaling.min_replicas,
+        max_replicas=autoscaling.upper_bound,
+        target_queue_per_replica=autoscaling.target_queue_per_replica,
+        target_utilization=autoscaling.target_utilization,
+        scale_up_window_seconds=seconds(autoscaling.scale_up_window),
+        scale_down_window_seconds=seconds(autoscaling.scale_down_window),
+        max_scale_up_per_minute=autoscaling.max_scale_up_per_minute,
+        max_scale_down_per_minute=autoscaling.max_scale_down_per_minute,
+    )
+
+
+def _capacity(capacity: written.Capacity) -> CapacitySpec:
+    return CapacitySpec(
+        pools=tuple(capacity.pools),
+        zones=tuple(capacity.zones),
+        spot_share=int_or_percent(capacity.spot.share),
+        spot_overprovision=int_or_percent(capacity.spot.overprovision),
+        on_demand_base=int_or_percent(capacity.on_demand.base),
+        fallback=capacity.fallback.enabled,
+        fallback_after_seconds=seconds(capacity.fallback.after),
+        fallback_hold_seconds=seconds(capacity.fallback.hold),
+        max_dollars_per_gpu_hour=capacity.max_price_per_gpu_hour,
+    )

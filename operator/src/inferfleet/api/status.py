@@ -1,0 +1,331 @@
+"""What the operator writes into an InferenceDeployment's status: the answer to "what did it do, and why"."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from inferfleet.api.resource import StatusPart
+from inferfleet.values import CapacityType
+
+Text = Annotated[str, Field(max_length=4096)]
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class State(StrEnum):
+    """The deployment in one word, for the STATUS column."""
+
+    PENDING = "Pending"
+    REFUSED = "Refused"
+    INVALID = "Invalid"
+    STARTING = "Starting"
+    READY = "Ready"
+    DEGRADED = "Degraded"
+    DISRUPTED = "Disrupted"
+    SCALED_TO_ZERO = "ScaledToZero"
+    PAUSED = "Paused"
+    TERMINATING = "Terminating"
+
+
+class ConditionStatus(StatusPart):
+    """A condition in the form that all of Kubernetes uses."""
+
+    type: Annotated[str, Field(max_length=316)]
+    """What the condition is about."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: Annotated[str, Field(max_length=1024)]
+    """Why, for machines."""
+    message: Annotated[str, Field(max_length=32768)] = ""
+    """Why, for people, with the numbers."""
+    observed_generation: int | None = None
+    """Generation of the spec that this was judged on."""
+    last_transition_time: Timestamp
+    """When `status` last changed."""
+
+
+class ReasonStatus(StatusPart):
+    """A reason code and its sentence."""
+
+    reason: str
+    """Why, for machines."""
+    message: Text = ""
+    """Why, for people."""
+
+
+class PredictionStatus(StatusPart):
+    """What one replica should reach, at the objectives' percentile."""
+
+    time_to_first_token_seconds: float
+    """TTFT."""
+    inter_token_latency_seconds: float
+    """ITL."""
+    tokens_per_second: float
+    """Generated tokens/s at the objectives."""
+    prompt_tokens_per_second: float
+    """Prompt tokens/s at the objectives."""
+    concurrency: int
+    """Requests at once."""
+    dollars_per_million_tokens: float
+    """Cost of a million generated tokens."""
+
+
+class PlanStatus(StatusPart):
+    """The chosen layout of a replica."""
+
+    summary: str
+    """The layout in a few words."""
+    pool: str
+    """The pool it was planned on."""
+    accelerator: str
+    """GPU model."""
+    tensor_parallel: int
+    """TP."""
+    pipeline_parallel: int
+    """PP."""
+    data_parallel: int = 1
+    """DP inside a replica."""
+    expert_parallel: bool = False
+    """EP."""
+    nodes_per_replica: int = 1
+    """Nodes that one replica spans."""
+    gpus_per_replica: int
+    """GPUs that one replica takes."""
+    max_model_len: int
+    """Longest sequence in tokens."""
+    max_num_seqs: int
+    """Most sequences at once."""
+    max_num_batched_tokens: int
+    """Most tokens in one step."""
+    gpu_memory_utilization: float
+    """Share of the GPU's memory that the engine takes."""
+    quantization: str | None = None
+    """Quantisation of the weights."""
+    kv_cache_dtype: str = "auto"
+    """Data type of the KV cache."""
+    weights_bytes_per_gpu: int
+    """Bytes of weights on each GPU."""
+    kv_cache_tokens: int
+    """Predicted tokens in one replica's KV cache."""
+    predicted: PredictionStatus
+    """Predicted speed and cost."""
+    why: Text = ""
+    """Why this layout."""
+    warnings: list[ReasonStatus] = []
+    """What to know about it."""
+
+
+class RejectedStatus(StatusPart):
+    """A candidate that lost."""
+
+    candidate: str
+    """Its layout in a few words."""
+    reason: str
+    """Why, for machines."""
+    message: Text = ""
+    """Why, for people."""
+
+
+class RefusalStatus(StatusPart):
+    """Why no layout can serve the model."""
+
+    reason: str
+    """Why, for machines."""
+    message: Text
+    """Why, for people."""
+    nearest: Text = ""
+    """What would have to change for the nearest miss."""
+
+
+class LawStatus(StatusPart):
+    """One scaling law and the replicas it asks for."""
+
+    law: str
+    """Its name."""
+    replicas: int
+    """Replicas it asks for."""
+
+
+class RecommendationStatus(StatusPart):
+    """A past recommendation, kept for the windows and rate limits."""
+
+    at: Timestamp
+    """When it was made."""
+    replicas: int
+    """Replicas."""
+
+
+class ScalingStatus(StatusPart):
+    """The last scaling decision with the numbers behind it, and what must survive a restart."""
+
+    desired: int | None = None
+    """Replicas wanted."""
+    reason: str = ""
+    """Why, for machines."""
+    message: Text = ""
+    """Why, for people."""
+    laws: list[LawStatus] = []
+    """What each law asked for; the largest wins."""
+    limited_by: str = ""
+    """The bound, window or rate limit that changed it."""
+    evidence: str = ""
+    """`fresh`, or what is missing: without evidence nothing is scaled down."""
+    queue: float = 0.0
+    """Waiting requests."""
+    running: float = 0.0
+    """Running requests."""
+    tokens_per_second: float = 0.0
+    """Measured tokens/s."""
+    capacity_tokens_per_second: float = 0.0
+    """Tokens/s that the ready replicas can give at the objectives."""
+    tokens_per_second_per_replica: float | None = None
+    """Measured capacity of one replica."""
+    changed_at: Timestamp | None = None
+    """When the number of replicas last changed."""
+    recommendations: list[RecommendationStatus] = []
+    """Recent recommendations, oldest first; of equal ones in a row the first and the last."""
+
+
+class CapacityTypeEntry(StatusPart):
+    """Replicas of one capacity type in one zone."""
+
+    capacity_type: CapacityType
+    """How the nodes are bought."""
+    zone: str = ""
+    """The zone; empty where any will do."""
+    pool: str
+    """The pool."""
+    replicas: int
+    """Replicas placed there."""
+    ready: int
+    """Those of them in service."""
+
+
+class TargetStatus(StatusPart):
+    """Replicas wanted of one capacity type."""
+
+    capacity_type: CapacityType
+    """How the nodes are bought."""
+    replicas: int
+    """Replicas wanted."""
+
+
+class LossStatus(StatusPart):
+    """An interruption, or a placement that did not come."""
+
+    pool: str
+    """The pool."""
+    capacity_type: CapacityType
+    """How the node was bought."""
+    zone: str = ""
+    """The zone."""
+    at: Timestamp
+    """When."""
+
+
+class CapacityStatus(StatusPart):
+    """Where the replicas are, where they should be, and what must survive a restart."""
+
+    placement: list[CapacityTypeEntry] = []
+    """Replicas by capacity type and zone."""
+    targets: list[TargetStatus] = []
+    """Replicas wanted by capacity type."""
+    losses: list[LossStatus] = []
+    """Recent losses, by which zones are ranked."""
+    fallback_until: Timestamp | None = None
+    """Until when on-demand bought for missing spot is kept."""
+    spot_short_since: Timestamp | None = None
+    """Since when spot is short."""
+
+
+class PoolSummary(StatusPart):
+    """A pool that was discovered."""
+
+    name: str
+    """Its name."""
+    accelerator: str
+    """GPU model."""
+    nodes: int
+    """Schedulable nodes."""
+    gpus: int
+    """GPUs on them."""
+    free: int
+    """GPUs that nobody has asked for."""
+    dollars_per_gpu_hour: float
+    """The lowest price among its offers."""
+
+
+class InterruptionStatus(StatusPart):
+    """A node that is going."""
+
+    node: str
+    """The node."""
+    kind: str
+    """What the signal means."""
+    source: str
+    """Where it was seen."""
+    seen_at: Timestamp
+    """When it was seen."""
+    deadline: Timestamp | None = None
+    """When the node goes, if that is known."""
+
+
+class CostStatus(StatusPart):
+    """What the replicas cost."""
+
+    dollars_per_hour: float = 0.0
+    """All replicas, per hour."""
+    dollars_per_million_tokens: float | None = None
+    """Per million tokens at the measured rate."""
+
+
+class InferenceDeploymentStatus(StatusPart):
+    """The operator's answer."""
+
+    observed_generation: int | None = None
+    """Generation of the spec that this status answers."""
+    state: State | None = None
+    """The deployment in one word."""
+    model: str | None = None
+    """The model, shortened for the MODEL column."""
+    replicas: int = 0
+    """Replicas that exist."""
+    ready_replicas: int = 0
+    """Replicas in service."""
+    desired_replicas: int = 0
+    """Replicas wanted."""
+    spot_ready_replicas: int = 0
+    """Replicas in service on spot."""
+    selector: str = ""
+    """Label selector of the pods that answer requests, for the scale subresource."""
+    queue: int | None = None
+    """Waiting requests, for the QUEUE column."""
+    tokens_per_second: int | None = None
+    """Measured tokens/s, for the TOK/S column."""
+    lost_requests: int = 0
+    """Requests that were cut off, since the deployment was made."""
+    revision: str | None = None
+    """The newest revision of the workers."""
+    plan: PlanStatus | None = None
+    """The chosen layout."""
+    rejected: list[RejectedStatus] = []
+    """The best candidates that lost."""
+    refusal: RefusalStatus | None = None
+    """Why no layout fits."""
+    scaling: ScalingStatus = ScalingStatus()
+    """The last scaling decision."""
+    capacity: CapacityStatus = CapacityStatus()
+    """Where the replicas are."""
+    pools: list[PoolSummary] = []
+    """Pools that were discovered."""
+    interruptions: list[InterruptionStatus] = []
+    """Nodes that are going."""
+    cost: CostStatus = CostStatus()
+    """What it costs."""
+    conditions: Annotated[
+        list[ConditionStatus],
+        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+    ] = []
+    """Conditions, each with reason and message."""
