@@ -41,7 +41,8 @@ class LaunchPlan:
     `command` is the engine's argv as the plan and the user want it; the worker adds `--middleware`, and
     `--shutdown-timeout` where the engine knows it and the command does not set it. `env` is added to the
     container's own. `serves` is False for the pods of a replica that run no API server (rank above 0);
-    those follow `leader_url`, the side port of the pod that does.
+    those follow `leader_url`, the side port of the pod that does. The last `State` is left in
+    `termination_log` (terminationMessagePath), so that its counts outlive the container.
 
     Seconds: `grace_seconds` is the pod's terminationGracePeriodSeconds; `margin_seconds` of it, and of a
     notice, are kept for the engine's exit; `shutdown_seconds` is the engine's own drain at the end;
@@ -54,6 +55,7 @@ class LaunchPlan:
     side_port: int = SIDE_PORT
     serves: bool = True
     leader_url: str = ""
+    termination_log: str = "/dev/termination-log"
     grace_seconds: float = 330.0
     settle_seconds: float = DEFAULT_SETTLE_SECONDS
     margin_seconds: float = 5.0
@@ -82,6 +84,7 @@ class LaunchPlan:
             side_port=codec.count(fields, "side_port", default.side_port),
             serves=codec.flag(fields, "serves", default.serves),
             leader_url=codec.text(fields, "leader_url", default.leader_url),
+            termination_log=codec.text(fields, "termination_log", default.termination_log),
             grace_seconds=codec.number(fields, "grace_seconds", default.grace_seconds),
             settle_seconds=codec.number(fields, "settle_seconds", default.settle_seconds),
             margin_seconds=codec.number(fields, "margin_seconds", default.margin_seconds),

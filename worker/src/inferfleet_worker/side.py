@@ -1,0 +1,73 @@
+"""The side port: probes, state, drain and metrics, apart from the engine's own port."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from inferfleet_wire import (
+    DRAIN_PATH,
+    HEALTH_PATH,
+    METRICS_PATH,
+    READY_PATH,
+    STATE_PATH,
+    DrainRequest,
+    WireError,
+)
+from inferfleet_worker.metrics import exposition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferfleet_worker.worker import Worker
+
+
+def side_app(worker: Worker, wake: Callable[[], None]) -> web.Application:
+    """The routes; `wake` tells the supervisor that there is something to do."""
+    started_at = time.time()
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text=f"engine process {worker.engine_pid} runs\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        reason = worker.state().not_ready_reason
+        return web.Response(text=f"{reason or 'ready'}\n", status=503 if reason else 200)
+
+    async def state(_: web.Request) -> web.Response:
+        return web.Response(text=worker.state().to_json(), content_type="application/json")
+
+    async def drain(request: web.Request) -> web.Response:
+        try:
+            worker.begin_drain(DrainRequest.from_json(await request.read()))
+        except WireError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        wake()
+        return await state(request)
+
+    async def metrics(_: web.Request) -> web.Response:
+        body = exposition(worker.state(), started_at=started_at, metadata_failures=worker.watch.failures)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.router.add_get(HEALTH_PATH, healthz)
+    app.router.add_get(READY_PATH, readyz)
+    app.router.add_get(STATE_PATH, state)
+    app.router.add_post(DRAIN_PATH, drain)
+    app.router.add_get(METRICS_PATH, metrics)
+    return app
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on every address of the pod: both families, or the one that this kernel has."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise
+    return socket.create_server(("", port), backlog=128)
