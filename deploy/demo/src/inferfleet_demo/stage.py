@@ -1,0 +1,29 @@
+"""The cluster under the demo."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from inferfleet_demo.kube import Kube
+from inferfleet_demo.scene import NAMESPACE, Scene
+from inferfleet_local import cluster
+
+CHECKOUT = Path(__file__).parents[4]
+
+
+def prepare() -> Scene:
+    """Return a scene on a cluster with real nodes and the checkout's images, empty of an earlier demo.
+
+    Raises:
+        ClusterError: when the cluster cannot be had; the message says what is missing.
+    """
+    began = time.monotonic()
+    found = cluster.resolve("nodes", images=cluster.IMAGES)
+    scene = Scene(CHECKOUT, Kube(str(found.kubeconfig), NAMESPACE, found.search_path))
+    scene.measured["cluster up"] = time.monotonic() - began
+    scene.kube.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=5m")
+    scene.saw(
+        scene.kube.run("kubectl", "get", "nodes", "-L", "karpenter.sh/capacity-type,nvidia.com/gpu.product")
+    )
+    return scene
