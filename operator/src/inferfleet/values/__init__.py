@@ -33,7 +33,7 @@ from inferfleet.values.hardware import (
     Taint,
 )
 from inferfleet.values.layout import Layout, Planning, Prediction, Refusal, Rejected
-from inferfleet.values.model import ModelFacts
+from inferfleet.values.model import LayerGroup, Mixer, ModelFacts
 from inferfleet.values.observed import Observed, Plan
 from inferfleet.values.reason import Condition, ConditionType, Event, Reason
 from inferfleet.values.scaling import CapacityMemory, EngineSample, ScalingDecision, ScalingMemory
@@ -75,8 +75,10 @@ __all__ = [
     "IntOrPercent",
     "Interruption",
     "InterruptionKind",
+    "LayerGroup",
     "Layout",
     "MarkDraining",
+    "Mixer",
     "ModelFacts",
     "ModelSpec",
     "Node",

@@ -1,0 +1,24 @@
+"""Choose how one replica runs: model facts, pools, memory, speed, search. Pure: no clock, no network, no log."""
+
+from inferfleet.planning.accelerators import ACCELERATORS, find_accelerator
+from inferfleet.planning.catalogue import catalogue_facts, catalogue_ids
+from inferfleet.planning.config_reader import ModelFactsError
+from inferfleet.planning.facts import model_facts
+from inferfleet.planning.feedback import correct, still_valid
+from inferfleet.planning.pools import discover_pools
+from inferfleet.planning.search import plan_layout
+from inferfleet.planning.tensors import Tensor
+
+__all__ = [
+    "ACCELERATORS",
+    "ModelFactsError",
+    "Tensor",
+    "catalogue_facts",
+    "catalogue_ids",
+    "correct",
+    "discover_pools",
+    "find_accelerator",
+    "model_facts",
+    "plan_layout",
+    "still_valid",
+]

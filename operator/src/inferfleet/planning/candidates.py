@@ -1,0 +1,73 @@
+"""Enumerate the ways to run one replica on a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from inferfleet.planning.memory import Split
+from inferfleet.values import ModelFacts, ParallelismSpec, Pool
+
+_POWERS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pool and a split. The split may be impossible: the checks say so, with a reason."""
+
+    pool: Pool
+    split: Split
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that one replica spans."""
+        return -(-self.split.gpus // self.pool.gpus_per_node)
+
+    def __str__(self) -> str:
+        spread = f" over {self.nodes} nodes" if self.nodes > 1 else ""
+        return f"{self.pool.accelerator.name} {self.split}{spread} on {self.pool.name}"
+
+
+def within_node(model: ModelFacts, pool: Pool, asked: ParallelismSpec) -> Iterator[Candidate]:
+    """Yield every split that one node can hold, or the ones the user asked for, possible or not."""
+    size = pool.gpus_per_node
+    widths = sorted({n for n in range(1, size + 1) if size % n == 0} | {n for n in _POWERS if n <= size})
+    tensors = (asked.tensor,) if asked.tensor else widths
+    pipelines = (asked.pipeline,) if asked.pipeline else tuple(n for n in _POWERS if n <= size)
+    ranks = _ranks(model, size, asked)
+    forced = Split(asked.tensor or 1, asked.pipeline or 1, asked.data or 1).gpus > size
+    for tensor in tensors:
+        for pipeline in pipelines:
+            for data in ranks:
+                if tensor * pipeline * data > size and not forced:
+                    continue
+                for expert in _expert_options(model, tensor * data, asked):
+                    yield Candidate(pool, Split(tensor, pipeline, data, expert))
+
+
+def _ranks(model: ModelFacts, size: int, asked: ParallelismSpec) -> tuple[int, ...]:
+    if asked.data:
+        return (asked.data,)
+    return tuple(n for n in _POWERS if n <= size) if model.experts else (1,)
+
+
+def _expert_options(model: ModelFacts, gpus: int, asked: ParallelismSpec) -> tuple[bool, ...]:
+    if asked.expert is not None:
+        return (asked.expert,)
+    return (False, True) if model.experts and gpus > 1 else (False,)
+
+
+def across_nodes(model: ModelFacts, pool: Pool, asked: ParallelismSpec) -> Iterator[Candidate]:
+    """Yield splits with a pipeline over nodes: tensor parallelism stays inside, each node is filled.
+
+    Meant for models that no single node of the pool can hold: a lost node costs the whole replica.
+    """
+    size = pool.gpus_per_node
+    most = pool.max_nodes if pool.max_nodes is not None else _POWERS[-1]
+    for tensor in (asked.tensor,) if asked.tensor else tuple(n for n in _POWERS if size % n == 0):
+        for nodes in range(2, min(most, _POWERS[-1]) + 1):
+            pipeline = nodes * size // tensor
+            if asked.pipeline not in {None, pipeline} or (asked.data or 1) > 1 or size % tensor:
+                continue
+            for expert in _expert_options(model, tensor, asked):
+                yield Candidate(pool, Split(tensor, pipeline, 1, expert))

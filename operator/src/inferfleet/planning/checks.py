@@ -1,0 +1,269 @@
+"""The checks that a candidate passes, in order: each says no with a reason, or nothing.
+
+What a check is near to is kept, so that a refusal can name the nearest miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from inferfleet.planning.accelerators import GIB
+from inferfleet.planning.candidates import Candidate
+from inferfleet.planning.memory import (
+    kv_element_bytes,
+    kv_space_bytes,
+    sequence_bytes,
+    weights_bytes_per_gpu,
+)
+from inferfleet.planning.quantization import unsupported_format
+from inferfleet.values import CapacityType, DeploymentSpec, ModelFacts, Reason, Workload
+
+LEAST_BATCHED_TOKENS: Final = 512
+_VOCABULARY_PADDING: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: a model as it will be served, the spec, and the workload cut to the context."""
+
+    model: ModelFacts
+    spec: DeploymentSpec
+    workload: Workload
+    context_tokens: int | None
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one KV element."""
+        return kv_element_bytes(self.model, self.kv_cache_dtype)
+
+    @property
+    def kv_cache_dtype(self) -> str:
+        """The KV type, as the engine's flag takes it."""
+        return self.spec.engine.kv_cache_dtype or "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Why a candidate failed, and by how much: smaller is nearer among misses of the same check."""
+
+    reason: Reason
+    distance: float = 1.0
+
+
+def place_is_allowed(candidate: Candidate, question: Question) -> Miss | None:
+    """The pool has an offer in the zones and under the price that the spec allows, of a kind it may buy."""
+    wanted = question.spec.capacity
+    offers = [
+        offer for offer in candidate.pool.offers if not wanted.zones or offer.zone in {"", *wanted.zones}
+    ]
+    if not offers:
+        return Miss(
+            Reason("ZoneNotOffered", f"{candidate.pool.name} has no nodes in {', '.join(wanted.zones)}")
+        )
+    limit = wanted.max_dollars_per_gpu_hour
+    if limit is not None and all(offer.price_dollars_per_gpu_hour > limit for offer in offers):
+        price = min(offer.price_dollars_per_gpu_hour for offer in offers)
+        return Miss(
+            Reason(
+                "TooExpensive", f"{candidate.pool.name} costs {price:.2f} $/GPU/h, the limit is {limit:.2f}"
+            ),
+            price / limit if limit else price,
+        )
+    return None
+
+
+def format_is_supported(candidate: Candidate, question: Question) -> Miss | None:
+    """The GPU can compute in, or at least unpack, the checkpoint's format; FP8 KV needs Ampere or later."""
+    gpu = candidate.pool.accelerator
+    reason = unsupported_format(question.model, gpu)
+    if reason is None and question.kv_cache_dtype.startswith("fp8") and gpu.compute_capability < (8, 0):
+        reason = Reason(
+            "FormatUnsupported", f"an FP8 KV cache needs compute capability 8.0, {gpu.name} has less"
+        )
+    return Miss(reason) if reason else None
+
+
+def gpus_are_there(candidate: Candidate, _question: Question) -> Miss | None:
+    """Tensor (and data) parallelism stays inside a node; a replica over nodes fills each of them alike."""
+    split, size = candidate.split, candidate.pool.gpus_per_node
+    most = candidate.pool.max_nodes
+    if most is not None and candidate.nodes > most:
+        return Miss(
+            Reason(
+                "TooFewGpus", f"{split} takes {split.gpus} GPUs, {candidate.pool.name} has {most} x {size}"
+            ),
+            split.gpus / max(1, most * size),
+        )
+    if split.tensor * split.data > size:
+        return Miss(
+            Reason(
+                "TensorParallelLeavesNode",
+                f"{split} needs {split.tensor * split.data} GPUs in one node of {size}",
+            ),
+            split.tensor * split.data / size,
+        )
+    if split.gpus % candidate.nodes or (candidate.nodes > 1 and split.pipeline % candidate.nodes):
+        return Miss(
+            Reason("UnevenNodes", f"{split} does not divide evenly over {candidate.nodes} nodes of {size}")
+        )
+    return None
+
+
+def data_parallel_makes_sense(candidate: Candidate, question: Question) -> Miss | None:
+    """Dense models run data parallel as independent replicas; experts need a mixture of experts."""
+    split = candidate.split
+    if question.model.experts:
+        return None
+    if split.data > 1:
+        return Miss(
+            Reason(
+                "DenseDataParallel",
+                "data parallelism of a dense model is more replicas: set autoscaling instead",
+            )
+        )
+    if split.expert:
+        return Miss(Reason("NoExperts", f"{question.model.model_id} has no experts to run in parallel"))
+    return None
+
+
+def heads_divide(candidate: Candidate, question: Question) -> Miss | None:
+    """Attention heads are a multiple of TP, and KV heads divide it or are divided by it."""
+    model, tensor = question.model, candidate.split.tensor
+    if model.attention_heads and model.attention_heads % tensor:
+        return Miss(Reason("HeadsNotDivisible", f"{model.attention_heads} attention heads over TP{tensor}"))
+    heads = {group.kv_heads for group in model.layer_groups if group.kv_heads}
+    for kv in sorted(heads):
+        if kv % tensor and tensor % kv:
+            return Miss(Reason("HeadsNotDivisible", f"{kv} KV heads over TP{tensor}"))
+    return None
+
+
+def widths_divide(candidate: Candidate, question: Question) -> Miss | None:
+    """Intermediate sizes and the padded vocabulary are multiples of TP; blocks of scales are not cut."""
+    model, split = question.model, candidate.split
+    if any(group.mlp_parameters for group in model.layer_groups) and model.intermediate_size % split.tensor:
+        return Miss(
+            Reason("WidthNotDivisible", f"intermediate size {model.intermediate_size} over TP{split.tensor}")
+        )
+    vocabulary = ceil(model.vocab_size / _VOCABULARY_PADDING) * _VOCABULARY_PADDING
+    if vocabulary % split.tensor:
+        return Miss(Reason("WidthNotDivisible", f"padded vocabulary {vocabulary} over TP{split.tensor}"))
+    if not model.experts:
+        return None
+    sharded = split.tensor * split.data
+    if split.expert:
+        if model.experts % sharded:
+            return Miss(Reason("WidthNotDivisible", f"{model.experts} experts over EP{sharded}"))
+        return None
+    width, block = model.moe_intermediate_size, model.quantization_block or 1
+    if width % sharded or (width // sharded) % block:
+        return Miss(
+            Reason(
+                "WidthNotDivisible",
+                f"experts of width {width} over {sharded} GPUs cut blocks of {block}: use expert parallelism",
+            )
+        )
+    return None
+
+
+def layers_are_enough(candidate: Candidate, question: Question) -> Miss | None:
+    """Every pipeline stage has a layer."""
+    stages, layers = candidate.split.pipeline, question.model.layers
+    if stages > layers:
+        return Miss(Reason("TooManyStages", f"PP{stages} for {layers} layers"))
+    return None
+
+
+def weights_fit(candidate: Candidate, question: Question) -> Miss | None:
+    """Weights, working memory and runtime leave room for a KV cache."""
+    space = least_space(candidate, question)
+    if space > 0:
+        return None
+    weights = weights_bytes_per_gpu(question.model, candidate.split)
+    memory = candidate.pool.accelerator.memory_bytes
+    return Miss(
+        Reason(
+            "OutOfMemory",
+            f"needs {-space / GIB:.1f} GiB more per GPU: {weights / GIB:.1f} GiB of weights, "
+            f"{memory / GIB:.1f} GiB of memory",
+        ),
+        1 - space / memory,
+    )
+
+
+def context_fits(candidate: Candidate, question: Question) -> Miss | None:
+    """One sequence of the stated context fits, or, with none stated, one request of the workload."""
+    tokens = question.context_tokens or question.workload.prompt_tokens + question.workload.output_tokens
+    space = least_space(candidate, question)
+    needed = sequence_bytes(question.model, candidate.split, question.element_bytes, tokens)
+    if needed <= space:
+        return None
+    return Miss(
+        Reason(
+            "ContextDoesNotFit",
+            f"{tokens} tokens of context take {needed / GIB:.1f} GiB of KV cache per GPU, "
+            f"{space / GIB:.1f} GiB are left: {(needed - space) / GIB:.1f} GiB too little",
+        ),
+        needed / space,
+    )
+
+
+def least_space(candidate: Candidate, question: Question) -> int:
+    """KV space per GPU under the smallest limits that may be set (the user's where stated)."""
+    engine = question.spec.engine
+    return kv_space_bytes(
+        question.model,
+        candidate.pool.accelerator,
+        candidate.split,
+        utilization=engine.gpu_memory_utilization,
+        batched_tokens=engine.max_num_batched_tokens or LEAST_BATCHED_TOKENS,
+        sequences=engine.max_num_seqs or 1,
+    )
+
+
+Check = Callable[[Candidate, Question], Miss | None]
+CHECKS: Final[tuple[Check, ...]] = (
+    place_is_allowed,
+    format_is_supported,
+    gpus_are_there,
+    data_parallel_makes_sense,
+    heads_divide,
+    widths_divide,
+    layers_are_enough,
+    weights_fit,
+    context_fits,
+)
+
+
+def first_miss(candidate: Candidate, question: Question) -> tuple[int, Miss] | None:
+    """Return the position of the first check that says no, with what it says."""
+    for position, check in enumerate(CHECKS):
+        miss = check(candidate, question)
+        if miss:
+            return position, miss
+    return None
+
+
+def price_per_gpu_hour(candidate: Candidate, spec: DeploymentSpec) -> float:
+    """Return what a GPU of the pool costs under the spec's mix, 0.0 where no price is known.
+
+    Reserved capacity is taken first; else the spot share at its price and the rest on demand; a kind without a
+    price costs as the other.
+    """
+    prices: dict[CapacityType, float] = {}
+    for offer in candidate.pool.offers:
+        if offer.price_dollars_per_gpu_hour > 0:
+            known = prices.get(offer.capacity_type, offer.price_dollars_per_gpu_hour)
+            prices[offer.capacity_type] = min(known, offer.price_dollars_per_gpu_hour)
+    if CapacityType.RESERVED in prices:
+        return prices[CapacityType.RESERVED]
+    most = max(1, spec.autoscaling.max_replicas)
+    spot_share = min(1.0, spec.capacity.spot_share.of(most) / most)
+    on_demand = prices.get(CapacityType.ON_DEMAND)
+    spot = prices.get(CapacityType.SPOT)
+    if on_demand is None or spot is None:
+        return on_demand or spot or 0.0
+    return spot_share * spot + (1 - spot_share) * on_demand

@@ -1,0 +1,204 @@
+"""Turn a candidate that passed the checks into a layout with engine limits and a prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Final
+
+from inferfleet.planning.accelerators import GIB
+from inferfleet.planning.candidates import Candidate
+from inferfleet.planning.checks import LEAST_BATCHED_TOKENS, Miss, Question, price_per_gpu_hour
+from inferfleet.planning.memory import kv_space_bytes, sequence_bytes, weights_bytes_per_gpu
+from inferfleet.planning.operate import OperatingPoint, operate
+from inferfleet.planning.speed import StepModel, step_model
+from inferfleet.values import Layout, Prediction, Reason
+
+# budgets of a step: below 512 chunks starve, above 16384 activations eat the cache
+_BUDGETS: Final = (LEAST_BATCHED_TOKENS, 1024, 2048, 4096, 8192, 16384)
+# the engine's own defaults: 1024 sequences on GPUs of 70 GiB and more, else 256
+_MANY_SEQUENCES, _SEQUENCES, _LARGE_GPU_BYTES = 1024, 256, 70 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A layout, and why it does not do (None where it does)."""
+
+    candidate: Candidate
+    layout: Layout
+    dollars_per_token: float
+    miss: Miss | None = None
+
+    @property
+    def gpu_seconds_per_token(self) -> float:
+        """What ranks where no price is known."""
+        rate = self.layout.prediction.tokens_per_second
+        return self.layout.gpus_per_replica / rate if rate else inf
+
+
+def evaluate(candidate: Candidate, question: Question) -> Outcome:
+    """Try every step budget, keep the one with the most tokens per second within the objectives."""
+    engine = question.spec.engine
+    step = step_model(
+        question.model,
+        candidate.pool.accelerator,
+        candidate.split,
+        gpus_per_node=candidate.pool.gpus_per_node,
+        kv_cache_dtype=question.kv_cache_dtype,
+    )
+    budgets = (engine.max_num_batched_tokens,) if engine.max_num_batched_tokens else _BUDGETS
+    best: tuple[tuple[bool, float, float], Outcome] | None = None
+    for budget in budgets:
+        outcome = _at_budget(candidate, question, step, budget)
+        if outcome is None:
+            continue
+        distance = outcome.miss.distance if outcome.miss else 0.0
+        score = (outcome.miss is None, -distance, outcome.layout.prediction.tokens_per_second)
+        if best is None or score > best[0]:
+            best = score, outcome
+    if best is None:
+        raise AssertionError(f"{candidate} passed the memory checks and fits no budget")
+    return best[1]
+
+
+def _at_budget(candidate: Candidate, question: Question, step: StepModel, budget: int) -> Outcome | None:
+    limit = question.spec.engine.max_num_seqs or (
+        _MANY_SEQUENCES if candidate.pool.accelerator.memory_bytes >= _LARGE_GPU_BYTES else _SEQUENCES
+    )
+    slots = _slots(candidate, question, budget, min(limit, budget))
+    if slots < 1:
+        return None
+    point = operate(step, question.workload, question.spec.objectives, slots=slots, batched_tokens=budget)
+    sequences = question.spec.engine.max_num_seqs or max(1, min(slots, point.peak))
+    space = _space(candidate, question, budget, sequences)
+    length = question.context_tokens or _longest(candidate, question, space)
+    per_sequence = sequence_bytes(question.model, candidate.split, question.element_bytes, length)
+    layout = _layout(candidate, question, budget, sequences, length)
+    # what the engine reports: how many sequences of the full length fit, times that length
+    tokens = space * length // per_sequence if per_sequence else length * sequences
+    price = price_per_gpu_hour(candidate, question.spec) * candidate.split.gpus / 3600
+    rate = point.tokens_per_second
+    cost = price / rate if rate else inf
+    layout = _predicted(layout, tokens * candidate.split.data, point, slots * candidate.split.data, cost)
+    return Outcome(candidate, layout, cost, _missed_objective(point, question))
+
+
+def _space(candidate: Candidate, question: Question, budget: int, sequences: int) -> int:
+    return kv_space_bytes(
+        question.model,
+        candidate.pool.accelerator,
+        candidate.split,
+        utilization=question.spec.engine.gpu_memory_utilization,
+        batched_tokens=budget,
+        sequences=sequences,
+    )
+
+
+def _slots(candidate: Candidate, question: Question, budget: int, limit: int) -> int:
+    """Requests of the workload's full length that run at once: by KV space, and by `limit`.
+
+    More sequences take more memory for their logits, so the limit is first set low, then raised to what fits.
+    """
+    workload = question.workload
+    tokens = workload.prompt_tokens + workload.output_tokens
+    each = sequence_bytes(question.model, candidate.split, question.element_bytes, tokens)
+    asked = question.spec.engine.max_num_seqs
+    if not each:
+        return limit
+    fitting = max(0, _space(candidate, question, budget, asked or 1)) // each
+    slots = min(limit, fitting)
+    if asked or slots <= 1:
+        return slots
+    return min(slots, max(1, max(0, _space(candidate, question, budget, slots)) // each))
+
+
+def _longest(candidate: Candidate, question: Question, space: int) -> int:
+    """The model's own context length, or as much of it as one sequence may take of the KV space."""
+    most = question.model.max_context_tokens
+    workload = question.workload.prompt_tokens + question.workload.output_tokens
+    low, high = min(workload, most), most
+
+    def fits(tokens: int) -> bool:
+        return sequence_bytes(question.model, candidate.split, question.element_bytes, tokens) <= space
+
+    if fits(high):
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _layout(candidate: Candidate, question: Question, budget: int, sequences: int, length: int) -> Layout:
+    split, model = candidate.split, question.model
+    return Layout(
+        pool=candidate.pool.name,
+        accelerator=candidate.pool.accelerator.name,
+        tensor_parallel=split.tensor,
+        pipeline_parallel=split.pipeline,
+        max_model_len=length,
+        max_num_seqs=sequences,
+        max_num_batched_tokens=budget,
+        gpu_memory_utilization=question.spec.engine.gpu_memory_utilization,
+        weights_bytes_per_gpu=weights_bytes_per_gpu(model, split),
+        kv_cache_tokens=0,
+        prediction=Prediction(0.0, 0.0, 0.0, 0.0, 0, 0.0),
+        data_parallel=split.data,
+        expert_parallel=split.expert,
+        nodes_per_replica=candidate.nodes,
+        quantization=question.spec.engine.quantization or model.quantization,
+        kv_cache_dtype=question.kv_cache_dtype,
+        warnings=_warnings(candidate, question, length),
+    )
+
+
+def _predicted(layout: Layout, tokens: int, point: OperatingPoint, concurrency: int, cost: float) -> Layout:
+    return replace(
+        layout,
+        kv_cache_tokens=tokens,
+        prediction=Prediction(
+            ttft_seconds=point.ttft_seconds,
+            itl_seconds=point.itl_seconds,
+            tokens_per_second=point.tokens_per_second,
+            prompt_tokens_per_second=point.prompt_tokens_per_second,
+            concurrency=concurrency,
+            dollars_per_million_tokens=0.0 if cost == inf else cost * 1e6,
+        ),
+    )
+
+
+def _warnings(candidate: Candidate, question: Question, length: int) -> tuple[Reason, ...]:
+    gpu, found = candidate.pool.accelerator, list(question.model.warnings)
+    if not gpu.known:
+        found.append(
+            Reason(
+                "UnknownAccelerator",
+                f"{gpu.name} is in no table: only its {gpu.memory_bytes / GIB:.0f} GiB are certain, its speed is "
+                "a cautious guess; state it in a GPUPool",
+            )
+        )
+    if question.context_tokens is None and length < question.model.max_context_tokens:
+        found.append(
+            Reason(
+                "ContextReduced",
+                f"context limited to {length} of the model's {question.model.max_context_tokens} tokens: "
+                "no more fits one GPU's KV cache; state model.contextLength to insist",
+            )
+        )
+    if question.model.dtype == "bfloat16" and not gpu.bf16_flops:
+        found.append(Reason("HalfPrecision", f"{gpu.name} has no bfloat16: served as float16"))
+    return tuple(found)
+
+
+def _missed_objective(point: OperatingPoint, question: Question) -> Miss | None:
+    wanted = question.spec.objectives
+    at = f"p{wanted.percentile:g}"
+    for code, name, value, bound in (
+        ("TimeToFirstTokenMissed", "time to first token", point.ttft_seconds, wanted.ttft_seconds),
+        ("InterTokenLatencyMissed", "inter-token latency", point.itl_seconds, wanted.itl_seconds),
+    ):
+        if bound is not None and value > bound:
+            reached = "out of reach" if value == inf else f"{value * 1e3:.0f} ms"
+            text = f"{at} {name} is {reached} even for one request at a time, asked for {bound * 1e3:.0f} ms"
+            return Miss(Reason(code, text), value / bound if bound else inf)
+    return None

@@ -1,0 +1,107 @@
+"""Correct a layout by what the running engine reports, and judge whether a layout still holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from inferfleet.planning.candidates import Candidate
+from inferfleet.planning.checks import first_miss
+from inferfleet.planning.memory import Split
+from inferfleet.planning.quantization import requantise
+from inferfleet.planning.search import ask
+from inferfleet.values import DeploymentSpec, Layout, ModelFacts, Pool, Reason
+
+# a prediction further off than this is worth a condition
+DRIFT: Final = 0.15
+
+
+def correct(
+    layout: Layout, kv_cache_tokens: int | None, tokens_per_second: float | None
+) -> tuple[Layout, tuple[Reason, ...]]:
+    """Replace estimates by measurements; say so, with both numbers, where they differ by more than 15 %.
+
+    Args:
+        layout: As planned (or as corrected before: correcting twice by the same figures changes nothing).
+        kv_cache_tokens: What all engines of one replica report, None where nothing is reported.
+        tokens_per_second: Generation rate of one replica, measured while it was as busy as planned.
+    """
+    reasons = []
+    prediction = layout.prediction
+    if kv_cache_tokens:
+        if _drifts(kv_cache_tokens, layout.kv_cache_tokens):
+            reasons.append(
+                Reason(
+                    "KvCacheDrift",
+                    f"the engine holds {kv_cache_tokens} tokens of KV cache, planned were {layout.kv_cache_tokens}",
+                )
+            )
+        scale = kv_cache_tokens / layout.kv_cache_tokens if layout.kv_cache_tokens else 1.0
+        slots = max(1, min(layout.max_num_seqs * layout.data_parallel, int(prediction.concurrency * scale)))
+        prediction = replace(prediction, concurrency=slots)
+        layout = replace(layout, kv_cache_tokens=kv_cache_tokens)
+    if tokens_per_second:
+        predicted = prediction.tokens_per_second
+        if _drifts(tokens_per_second, predicted):
+            reasons.append(
+                Reason(
+                    "ThroughputDrift",
+                    f"a replica makes {tokens_per_second:.0f} tokens/s, predicted were {predicted:.0f}",
+                )
+            )
+        prediction = replace(
+            prediction,
+            tokens_per_second=tokens_per_second,
+            prompt_tokens_per_second=prediction.prompt_tokens_per_second * tokens_per_second / predicted
+            if predicted
+            else 0.0,
+            dollars_per_million_tokens=prediction.dollars_per_million_tokens * predicted / tokens_per_second,
+        )
+    return replace(layout, prediction=prediction), tuple(reasons)
+
+
+def _drifts(measured: float, predicted: float) -> bool:
+    return abs(measured - predicted) > DRIFT * predicted
+
+
+def still_valid(
+    layout: Layout, model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec
+) -> Reason | None:
+    """Say why a layout that is in use can no longer be asked for, None while it can.
+
+    A better one elsewhere, or a pool without free nodes, is no reason: a layout changes only when the spec, the
+    model or the existence of its pool says so. A pool that vanished altogether may come back, and is no reason
+    while the spec does not exclude it.
+    """
+    if spec.capacity.pools and layout.pool not in spec.capacity.pools:
+        return Reason("PoolNotAllowed", f"capacity.pools no longer names {layout.pool}")
+    for name, asked, have in (
+        ("tensor", spec.parallelism.tensor, layout.tensor_parallel),
+        ("pipeline", spec.parallelism.pipeline, layout.pipeline_parallel),
+        ("data", spec.parallelism.data, layout.data_parallel),
+        ("expert", spec.parallelism.expert, layout.expert_parallel),
+        ("maxNumSeqs", spec.engine.max_num_seqs, layout.max_num_seqs),
+        ("maxNumBatchedTokens", spec.engine.max_num_batched_tokens, layout.max_num_batched_tokens),
+        ("contextLength", spec.model.context_length, layout.max_model_len),
+        ("kvCacheDtype", spec.engine.kv_cache_dtype, layout.kv_cache_dtype),
+        ("quantization", spec.engine.quantization, layout.quantization),
+        ("gpuMemoryUtilization", spec.engine.gpu_memory_utilization, layout.gpu_memory_utilization),
+    ):
+        if asked is not None and asked != have:
+            return Reason("SpecChanged", f"{name} is {asked} in the spec, {have} in the running layout")
+    pool = next((pool for pool in pools if pool.name == layout.pool), None)
+    if pool is None:
+        return None
+    if pool.accelerator.name != layout.accelerator:
+        return Reason("PoolChanged", f"{pool.name} has {pool.accelerator.name} now, not {layout.accelerator}")
+    served = requantise(model, spec.engine.quantization) if spec.engine.quantization else model
+    if isinstance(served, Reason):
+        return served
+    split = Split(
+        layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel, layout.expert_parallel
+    )
+    question, _ = ask(served, spec)
+    # how many nodes exist right now is no reason to change plans
+    miss = first_miss(Candidate(replace(pool, max_nodes=None), split), question)
+    return miss[1].reason if miss else None

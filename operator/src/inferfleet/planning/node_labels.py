@@ -1,0 +1,175 @@
+"""Read a node's GPU, capacity type and place from the labels that clouds and device plugins put on it.
+
+Label names: GPU Feature Discovery (`nvidia.com/gpu.*`), AMD's node labeller (`amd.com/gpu.*`), Karpenter's AWS
+provider (`karpenter.k8s.aws/instance-gpu-*`), GKE (`cloud.google.com/gke-*`), EKS and AKS node groups.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from inferfleet.planning.accelerators import (
+    GIB,
+    MIB,
+    find_accelerator,
+    unknown_accelerator,
+)
+from inferfleet.values import Accelerator, CapacityType, Node
+
+INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
+ZONE: Final = "topology.kubernetes.io/zone"
+GFD_PRODUCT: Final = "nvidia.com/gpu.product"
+GFD_COUNT: Final = "nvidia.com/gpu.count"
+GFD_MEMORY: Final = "nvidia.com/gpu.memory"
+KARPENTER_GPU: Final = "karpenter.k8s.aws/instance-gpu-name"
+KARPENTER_COUNT: Final = "karpenter.k8s.aws/instance-gpu-count"
+KARPENTER_MEMORY: Final = "karpenter.k8s.aws/instance-gpu-memory"
+GKE_GPU: Final = "cloud.google.com/gke-accelerator"
+GKE_COUNT: Final = "cloud.google.com/gke-accelerator-count"
+
+# labels that only a group of nodes which something can enlarge carries
+AUTOSCALED: Final = (
+    "karpenter.sh/nodepool",
+    "eks.amazonaws.com/nodegroup",
+    "cloud.google.com/gke-nodepool",
+    "kubernetes.azure.com/agentpool",
+)
+
+_AMD_PRODUCT: Final = ("amd.com/gpu.product-name", "beta.amd.com/gpu.product-name")
+_AMD_MEMORY: Final = ("amd.com/gpu.vram", "beta.amd.com/gpu.vram")
+
+# instance type -> (accelerator, GPUs), for nodes that carry no GPU label (plain EKS, AKS); sources: the
+# instance-type reference of aws/karpenter-provider-aws, and Azure's GPU size names, which state the GPU
+_AWS: Final = {
+    "g4dn": ("T4", {"12xlarge": 4, "metal": 8}),
+    "g5": ("A10G", {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8}),
+    "g6": ("L4", {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8}),
+    "gr6": ("L4", {}),
+    "g6e": ("L40S", {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8}),
+    "g7e": ("RTX-PRO-6000", {"12xlarge": 2, "24xlarge": 4, "48xlarge": 8}),
+    "p3": ("V100", {"8xlarge": 4, "16xlarge": 8}),
+    "p3dn": ("V100-32GB", {"24xlarge": 8}),
+    "p4d": ("A100-40GB", {"24xlarge": 8}),
+    "p4de": ("A100-80GB", {"24xlarge": 8}),
+    "p5": ("H100", {"48xlarge": 8}),
+    "p5e": ("H200", {"48xlarge": 8}),
+    "p5en": ("H200", {"48xlarge": 8}),
+    "p6-b200": ("B200", {"48xlarge": 8}),
+    "p6-b300": ("B300", {"48xlarge": 8}),
+    "p6e-gb200": ("GB200", {"36xlarge": 4}),
+}
+_AZURE: Final = (
+    (re.compile(r"^standard_nc(4|8|16)as_t4_v3$"), "T4", 1),
+    (re.compile(r"^standard_nc64as_t4_v3$"), "T4", 4),
+    (re.compile(r"^standard_nc24ads_a100_v4$"), "A100-80GB-PCIe", 1),
+    (re.compile(r"^standard_nc48ads_a100_v4$"), "A100-80GB-PCIe", 2),
+    (re.compile(r"^standard_nc96ads_a100_v4$"), "A100-80GB-PCIe", 4),
+    (re.compile(r"^standard_nd96asr_v4$"), "A100-40GB", 8),
+    (re.compile(r"^standard_nd96amsr_a100_v4$"), "A100-80GB", 8),
+    (re.compile(r"^standard_nc40ads_h100_v5$"), "H100-NVL", 1),
+    (re.compile(r"^standard_nc80adis_h100_v5$"), "H100-NVL", 2),
+    (re.compile(r"^standard_nd96isr_h100_v5$"), "H100", 8),
+    (re.compile(r"^standard_nd96isr_h200_v5$"), "H200", 8),
+    (re.compile(r"^standard_nd96isr_mi300x_v5$"), "MI300X", 8),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLabels:
+    """What a node says of its GPUs; `count` is per node, as the hardware has them."""
+
+    accelerator: Accelerator
+    count: int
+
+
+def read_gpus(node: Node) -> GpuLabels | None:
+    """Return the node's GPU and how many it has, None for a node without one that can be told."""
+    labels = node.labels
+    product, memory, labelled = _product(node)
+    instance = _instance_type(labels.get(INSTANCE_TYPE, ""))
+    found = find_accelerator(product, memory) if product else None
+    if found is None and instance:
+        found = find_accelerator(instance[0], memory)
+    if found is None and memory:
+        found = unknown_accelerator(product or node.gpu_resource, memory, node.gpu_resource.partition(".")[0])
+    count = node.gpus or labelled or (instance[1] if instance else 0)
+    return GpuLabels(found, count) if found and count else None
+
+
+def _product(node: Node) -> tuple[str, int | None, int]:
+    """Product name, memory in bytes and GPU count as labelled; the first source that names a product wins."""
+    labels = node.labels
+    if "mig-" in node.gpu_resource:
+        # the mixed MIG strategy has one resource, and one set of labels, per profile
+        return (
+            labels.get(f"{node.gpu_resource}.product", ""),
+            _mebibytes(labels.get(f"{node.gpu_resource}.memory")),
+            _count(labels.get(f"{node.gpu_resource}.count")),
+        )
+    memory = _mebibytes(labels.get(GFD_MEMORY)) or _mebibytes(labels.get(KARPENTER_MEMORY))
+    if GFD_PRODUCT in labels:
+        shared = labels[GFD_PRODUCT].removesuffix("-SHARED")
+        return shared, memory, _count(labels.get(GFD_COUNT))
+    if KARPENTER_GPU in labels:
+        return labels[KARPENTER_GPU], memory, _count(labels.get(KARPENTER_COUNT))
+    if GKE_GPU in labels:
+        return labels[GKE_GPU], memory, _count(labels.get(GKE_COUNT))
+    amd = next((labels[key] for key in _AMD_PRODUCT if key in labels), "")
+    vram = next((_gigabytes(labels[key]) for key in _AMD_MEMORY if key in labels), None)
+    return amd.replace("_", "-"), memory or vram, 0
+
+
+def _instance_type(name: str) -> tuple[str, int] | None:
+    family, _, size = name.lower().partition(".")
+    if family in _AWS:
+        accelerator, counts = _AWS[family]
+        return accelerator, counts.get(size, 1)
+    return next(((gpu, count) for pattern, gpu, count in _AZURE if pattern.match(name.lower())), None)
+
+
+def _mebibytes(text: str | None) -> int | None:
+    return int(text) * MIB if text and text.isdigit() else None
+
+
+def _gigabytes(text: str) -> int | None:
+    match = re.fullmatch(r"(\d+)([GM])i?B?", text)
+    return int(match[1]) * (GIB if match[2] == "G" else MIB) if match else None
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityLabel:
+    """One cloud's way to say how a node is bought: this key with one of these values."""
+
+    key: str
+    values: tuple[str, ...]
+    capacity_type: CapacityType
+
+
+CAPACITY_LABELS: Final = (
+    CapacityLabel("karpenter.sh/capacity-type", ("reserved",), CapacityType.RESERVED),
+    CapacityLabel("karpenter.sh/capacity-type", ("spot",), CapacityType.SPOT),
+    CapacityLabel("karpenter.sh/capacity-type", ("on-demand",), CapacityType.ON_DEMAND),
+    CapacityLabel("eks.amazonaws.com/capacityType", ("CAPACITY_BLOCK",), CapacityType.RESERVED),
+    CapacityLabel("eks.amazonaws.com/capacityType", ("SPOT",), CapacityType.SPOT),
+    CapacityLabel("eks.amazonaws.com/capacityType", ("ON_DEMAND",), CapacityType.ON_DEMAND),
+    CapacityLabel("cloud.google.com/gke-provisioning", ("spot", "preemptible"), CapacityType.SPOT),
+    CapacityLabel("cloud.google.com/gke-provisioning", ("standard",), CapacityType.ON_DEMAND),
+    CapacityLabel("cloud.google.com/gke-spot", ("true",), CapacityType.SPOT),
+    CapacityLabel("cloud.google.com/gke-preemptible", ("true",), CapacityType.SPOT),
+    CapacityLabel("kubernetes.azure.com/scalesetpriority", ("spot",), CapacityType.SPOT),
+)
+
+
+def read_capacity_type(labels: Mapping[str, str]) -> CapacityType:
+    """Return how the node is bought; on-demand where nothing says otherwise (own machines too)."""
+    for label in CAPACITY_LABELS:
+        if labels.get(label.key, "").lower() in {value.lower() for value in label.values}:
+            return label.capacity_type
+    return CapacityType.ON_DEMAND

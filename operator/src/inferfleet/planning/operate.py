@@ -1,0 +1,120 @@
+"""Find the load at which one replica still meets its objectives: batch, latencies and throughput."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, erf, inf, log, sqrt
+
+from inferfleet.planning.speed import StepModel
+from inferfleet.values import Objectives, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A steady state of one replica. `running` is the mean batch, `peak` what it rises to at the percentile.
+
+    Both are per data-parallel rank; the rates are of the whole replica.
+    """
+
+    running: int
+    peak: int
+    ttft_seconds: float
+    itl_seconds: float
+    tokens_per_second: float
+    prompt_tokens_per_second: float
+
+
+@lru_cache(maxsize=64)
+def normal_quantile(share: float) -> float:
+    """Return z with P(Z <= z) = share for a standard normal Z, never below 0."""
+    low, high = 0.0, 8.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if (1 + erf(middle / sqrt(2))) / 2 < share:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def operate(
+    step: StepModel, workload: Workload, objectives: Objectives, *, slots: int, batched_tokens: int
+) -> OperatingPoint:
+    """Return the largest batch that meets the objectives, or the batch of one where none does.
+
+    Latencies grow with the batch, so the largest is found by bisection. The caller compares the point with the
+    objectives: a batch of one that misses them is the nearest miss.
+    """
+    share = objectives.percentile / 100
+    ttft = inf if objectives.ttft_seconds is None else objectives.ttft_seconds
+    itl = inf if objectives.itl_seconds is None else objectives.itl_seconds
+    low, high = 1, max(1, _mean_of_peak(slots, share))
+    best = _steady(step, workload, low, share, batched_tokens)
+    if best.ttft_seconds > ttft or best.itl_seconds > itl:
+        return best
+    top = _steady(step, workload, high, share, batched_tokens)
+    if top.ttft_seconds <= ttft and top.itl_seconds <= itl:
+        return top
+    while high - low > 1:
+        middle = (low + high) // 2
+        point = _steady(step, workload, middle, share, batched_tokens)
+        if point.ttft_seconds <= ttft and point.itl_seconds <= itl:
+            low, best = middle, point
+        else:
+            high = middle
+    return best
+
+
+def _mean_of_peak(slots: int, share: float) -> int:
+    """The mean number of running requests whose percentile still finds a slot: mean + z sqrt(mean) <= slots.
+
+    Square-root staffing: with Poisson arrivals the number in service is close to Poisson itself (M/G/infinity).
+    """
+    z = normal_quantile(share)
+    root = (-z + sqrt(z * z + 4 * slots)) / 2
+    return int(root * root + 1e-9)
+
+
+def _steady(
+    step: StepModel, workload: Workload, running: int, share: float, batched_tokens: int
+) -> OperatingPoint:
+    """Latencies and rates with `running` sequences decoding and as many prompts arriving as end.
+
+    A step carries a chunk of prompt with probability `chunked`; a token's latency is the longer kind of step
+    where more than 1 - percentile of the steps are of that kind. The wait for earlier prompts is that of an
+    M/D/1 queue, whose tail is close to exponential: P(W > t) = rho exp(-2 (1 - rho) t / S).
+    """
+    batch = running / step.stages
+    context = workload.prompt_tokens + workload.output_tokens / 2
+    arriving = batch * workload.prompt_tokens / workload.output_tokens
+    room = batched_tokens - batch
+    peak = ceil(running + normal_quantile(share) * sqrt(running) - 1e-9)
+    if room <= arriving or room < 1:
+        return OperatingPoint(running, peak, inf, inf, 0.0, 0.0)
+    chunk = min(room, max(float(workload.prompt_tokens), arriving))
+    chunked = arriving / chunk
+    plain_seconds = step.stage_seconds(batch, 0.0, context, 0.0)
+    chunk_seconds = step.stage_seconds(batch, chunk, context, workload.prompt_tokens / 2)
+    mean_seconds = (1 - chunked) * plain_seconds + chunked * chunk_seconds
+    others = (step.stages - 1) * mean_seconds
+    mean = mean_seconds + others + step.hops_seconds(batch + arriving)
+    tail = plain_seconds
+    if 1 - (1 - chunked) ** step.stages > 1 - share:
+        tail = chunk_seconds
+    itl = max(mean, tail + others + step.hops_seconds(batch))
+    service = ceil(workload.prompt_tokens / chunk) * (chunk_seconds + others + step.hops_seconds(chunk))
+    wait = 0.0
+    if chunked >= 1:
+        wait = inf
+    elif chunked > 1 - share:
+        wait = service / (2 * (1 - chunked)) * log(chunked / (1 - share))
+    rate = step.ranks * running / mean
+    return OperatingPoint(
+        running=running,
+        peak=peak,
+        ttft_seconds=share * (mean_seconds + others) + service + wait,
+        itl_seconds=itl,
+        tokens_per_second=rate,
+        prompt_tokens_per_second=rate * workload.prompt_tokens / workload.output_tokens,
+    )

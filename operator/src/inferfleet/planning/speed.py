@@ -1,0 +1,202 @@
+"""How long one engine step takes: a roofline over one pipeline stage, plus what the GPUs say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from inferfleet.planning.efficiency import NETWORK_BYTES_PER_SECOND, Efficiency, efficiency_of
+from inferfleet.planning.memory import Split, kv_element_bytes
+from inferfleet.planning.quantization import matrix_flops
+from inferfleet.values import Accelerator, LayerGroup, Mixer, ModelFacts
+
+_ACTIVATION_BYTES: Final = 2
+# two all-reduces per layer: after attention and after the MLP (Shoeybi et al. 2019, Megatron-LM)
+_ALL_REDUCES_PER_LAYER: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StepModel:
+    """Coefficients of the time of one step on one stage of one replica. Tokens are per data-parallel rank."""
+
+    stages: int
+    ranks: int
+    dense_seconds: float
+    dense_seconds_per_token: float
+    expert_seconds: float
+    expert_seconds_per_token: float
+    expert_hit: float
+    head_seconds: float
+    head_seconds_per_token: float
+    context_seconds_per_token: float
+    window_seconds: tuple[tuple[int, float], ...]
+    state_seconds: float
+    prefill_seconds_per_context_token: float
+    prefill_window_seconds: tuple[tuple[int, float], ...]
+    exchange_seconds: float
+    exchange_seconds_per_token: float
+    hop_seconds: float
+    hop_seconds_per_token: float
+    overhead_seconds: float
+    overhead_seconds_per_sequence: float
+
+    def stage_seconds(self, decodes: float, prefill: float, context: float, prompt_context: float) -> float:
+        """Time of a step that carries `decodes` sequences of mean `context` and `prefill` prompt tokens."""
+        tokens = decodes + prefill
+        seconds = max(self.dense_seconds, tokens * self.dense_seconds_per_token)
+        if self.expert_seconds:
+            # share of the experts that at least one of the tokens picks, if they pick independently
+            touched = 1.0 - (1.0 - self.expert_hit) ** (tokens * self.ranks)
+            seconds += max(self.expert_seconds * touched, tokens * self.expert_seconds_per_token)
+        seconds += max(self.head_seconds, decodes * self.head_seconds_per_token)
+        seconds += decodes * (context * self.context_seconds_per_token + self.state_seconds)
+        for window, each in self.window_seconds:
+            seconds += decodes * min(context, window) * each
+        if prefill:
+            seconds += prefill * prompt_context * self.prefill_seconds_per_context_token
+            for window, each in self.prefill_window_seconds:
+                seconds += prefill * min(prompt_context, window) * each
+        seconds += self.exchange_seconds + tokens * self.exchange_seconds_per_token
+        return seconds + self.overhead_seconds + decodes * self.overhead_seconds_per_sequence
+
+    def hops_seconds(self, tokens: float) -> float:
+        """Time that a step spends between stages."""
+        return (self.stages - 1) * (self.hop_seconds + tokens * self.hop_seconds_per_token)
+
+
+def step_model(
+    model: ModelFacts, gpu: Accelerator, split: Split, *, gpus_per_node: int, kv_cache_dtype: str
+) -> StepModel:
+    """Reduce a model, a GPU and a split to the coefficients of a step.
+
+    Decode is bound by bytes, prefill by arithmetic; each part of a step takes the longer of the two.
+    """
+    able = efficiency_of(gpu)
+    bandwidth = gpu.memory_bytes_per_second * able.bandwidth
+    flops = matrix_flops(model, gpu) * (able.matrix_8bit if model.activation_bits < 16 else able.matrix)  # noqa: PLR2004
+    sixteen = (gpu.bf16_flops or gpu.fp16_flops) * able.matrix
+    attention = (gpu.bf16_flops or gpu.fp16_flops) * able.attention
+    tensor, stages = split.tensor, split.pipeline
+    share = ceil(model.layers / stages) / model.layers
+    groups = model.layer_groups
+    tables = model.embedding_bytes or model.vocab_size * model.hidden_size * 2
+    fixed = tables * (1 if model.tied_embeddings else 2) + model.extra_bytes
+    dense_bytes = max(0, model.weight_bytes - fixed - model.expert_bytes) * share / tensor
+    dense = sum(group.layers * (group.mixer_parameters + group.mlp_parameters) for group in groups)
+    routed = sum(group.layers * group.active_expert_parameters for group in groups)
+    expert_gpus = tensor * split.data
+    imbalance = able.expert_imbalance if split.expert and expert_gpus > 1 else 1.0
+    exchange, exchange_per_token = _exchange(model, gpu, split, able, gpus_per_node)
+    hop = able.hop_seconds if gpus_per_node >= split.gpus else able.network_hop_seconds
+    link = gpu.interconnect_bytes_per_second * able.link if gpus_per_node >= split.gpus else _network(able)
+    head = model.vocab_size * model.hidden_size
+    element = kv_element_bytes(model, kv_cache_dtype)
+    return StepModel(
+        stages=stages,
+        ranks=split.data,
+        dense_seconds=dense_bytes / bandwidth,
+        dense_seconds_per_token=2 * dense * share / tensor / flops,
+        expert_seconds=model.expert_bytes * share / expert_gpus / bandwidth,
+        expert_seconds_per_token=2 * routed * share / tensor / flops * imbalance,
+        expert_hit=model.experts_per_token / model.experts if model.experts else 0.0,
+        head_seconds=tables / tensor / bandwidth,
+        head_seconds_per_token=2 * head / tensor / sixteen,
+        context_seconds_per_token=sum(
+            _read_seconds(group, tensor, element, bandwidth, model, attention)
+            for group in groups
+            if group.window_tokens is None
+        )
+        / stages,
+        window_seconds=tuple(
+            (group.window_tokens, _read_seconds(group, tensor, element, bandwidth, model, attention) / stages)
+            for group in groups
+            if group.window_tokens is not None
+        ),
+        state_seconds=2
+        * sum(group.layers * group.state_bytes for group in groups)
+        / tensor
+        / stages
+        / bandwidth,
+        prefill_seconds_per_context_token=sum(
+            _attend_seconds(group, tensor, model, attention)
+            for group in groups
+            if group.window_tokens is None
+        )
+        / stages,
+        prefill_window_seconds=tuple(
+            (group.window_tokens, _attend_seconds(group, tensor, model, attention) / stages)
+            for group in groups
+            if group.window_tokens is not None
+        ),
+        exchange_seconds=exchange * share,
+        exchange_seconds_per_token=exchange_per_token * share,
+        hop_seconds=hop,
+        hop_seconds_per_token=model.hidden_size * _ACTIVATION_BYTES / tensor / link if link else 0.0,
+        overhead_seconds=able.step_seconds + model.layers * share * able.layer_seconds,
+        overhead_seconds_per_sequence=able.sequence_seconds,
+    )
+
+
+def _read_seconds(
+    group: LayerGroup, tensor: int, element: int, bandwidth: float, model: ModelFacts, attention: float
+) -> float:
+    """Time per token of context to attend to it in a decode step, over all layers of the group.
+
+    Grouped queries are bound by reading the cache. The latent of MLA is read once and multiplied by every head,
+    which on many heads is the longer of the two (DeepSeek-V2, the absorbed form: 2 x heads x (2 x rank + rope)).
+    """
+    if group.mixer is Mixer.LATENT:
+        read = (group.latent_dim * element + group.index_bytes) / bandwidth
+        multiply = 2 * (2 * group.latent_dim) * model.attention_heads / tensor / attention
+        return group.layers * max(read, multiply)
+    heads = ceil(group.kv_heads / tensor)
+    return group.layers * heads * (group.key_dim + group.value_dim) * element / bandwidth
+
+
+def _attend_seconds(group: LayerGroup, tensor: int, model: ModelFacts, attention: float) -> float:
+    """Time per prompt token and token of context before it: two products over every query head."""
+    if group.mixer is Mixer.LATENT:
+        return group.layers * 2 * 320 * model.attention_heads / tensor / attention
+    if not group.kv_heads:
+        return 0.0
+    return group.layers * 2 * (group.key_dim + group.value_dim) * model.attention_heads / tensor / attention
+
+
+def _network(able: Efficiency) -> float:
+    return NETWORK_BYTES_PER_SECOND * able.link
+
+
+def _exchange(
+    model: ModelFacts, gpu: Accelerator, split: Split, able: Efficiency, gpus_per_node: int
+) -> tuple[float, float]:
+    """Seconds per step, and per token, that all layers spend in collectives.
+
+    All-reduce moves 2(n-1)/n of the message per GPU (ring); sharded experts behind data-parallel attention
+    gather all ranks' tokens and scatter the sums: (n-1)/n of them each way (the engine's default all-to-all).
+    """
+    tensor, group = split.tensor, split.tensor * split.data
+    message = model.hidden_size * _ACTIVATION_BYTES
+    fixed = per_token = 0.0
+    if tensor > 1:
+        rate, latency = _link(gpu, tensor, able, gpus_per_node)
+        count = _ALL_REDUCES_PER_LAYER * model.layers
+        fixed += count * latency
+        per_token += count * 2 * (tensor - 1) / tensor * message / rate
+    if split.data > 1:
+        rate, latency = _link(gpu, group, able, gpus_per_node)
+        sparse = sum(layers.layers for layers in model.layer_groups if layers.expert_parameters)
+        fixed += 2 * sparse * latency
+        per_token += 2 * sparse * (group - 1) / group * message * split.data / rate
+    return fixed, per_token
+
+
+def _link(gpu: Accelerator, gpus: int, able: Efficiency, gpus_per_node: int) -> tuple[float, float]:
+    """Bytes per second per GPU, and latency of a collective, among so many GPUs."""
+    if gpus > gpus_per_node and gpus > gpu.nvlink_domain_gpus:
+        return _network(able), able.network_hop_seconds
+    if gpu.nvlink and gpus <= gpu.nvlink_domain_gpus:
+        return gpu.interconnect_bytes_per_second * able.link, able.collective_seconds
+    # PCIe: the host bridge carries every pair's traffic, and more GPUs share it
+    pcie = min(gpu.interconnect_bytes_per_second, 22e9) if gpu.nvlink else gpu.interconnect_bytes_per_second
+    return max(pcie, 1e9) * able.link, able.collective_seconds * 3
