@@ -2,7 +2,7 @@
 
 from inferfleet.api.deployment import InferenceDeployment
 from inferfleet.api.gpupool import GPUPool, GPUPoolStatus, pool_status
-from inferfleet.api.memory import memory_from_status
+from inferfleet.api.memory import Memory, memory_from_status
 from inferfleet.api.report import status_from_plan
 from inferfleet.api.resource import SpecError
 from inferfleet.api.status import InferenceDeploymentStatus, State
@@ -12,6 +12,7 @@ __all__ = [
     "GPUPoolStatus",
     "InferenceDeployment",
     "InferenceDeploymentStatus",
+    "Memory",
     "SpecError",
     "State",
     "memory_from_status",

@@ -86,6 +86,7 @@ class InferenceDeployment(Resource):
         rendered = {
             "podTemplate": self.spec.pod_template.model_dump(by_alias=True),
             "servedName": self.spec.model.name_for_clients,
+            "noticeUrl": self.spec.drain.notice_url,
             "tokenSecret": self.spec.model.token_secret and self.spec.model.token_secret.model_dump(),
         }
         return hashlib.sha256(json.dumps(rendered, sort_keys=True).encode()).hexdigest()[:10]

@@ -90,16 +90,20 @@ class Prices(Part):
 
 
 class GPUPoolSpec(Part):
-    """Every field but the selector is optional and overrides what was read from labels."""
+    """Every field is optional and overrides what was read from labels."""
 
     model_config = ConfigDict(
         json_schema_extra=validated(
-            Rule("size(self.nodeSelector) > 0", "nodeSelector must name at least one label", ".nodeSelector")
+            Rule(
+                "size(self.nodeSelector) > 0 || has(self.accelerator)",
+                "nodeSelector or accelerator must say which nodes form the pool",
+                ".nodeSelector",
+            )
         )
     )
 
-    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)]
-    """Labels of the nodes that form the pool."""
+    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] = {}
+    """Labels of the nodes that form the pool. Default: all nodes with the named accelerator."""
     accelerator: AcceleratorSpec | None = None
     """Which GPU the nodes carry. Default: what their labels say."""
     gpus_per_node: Annotated[int | None, Field(ge=1, le=1024)] = None
@@ -121,8 +125,8 @@ class GPUPoolSpec(Part):
 
     @model_validator(mode="after")
     def _selects_something(self) -> Self:
-        if not self.node_selector:
-            raise ValueError("nodeSelector must name at least one label")
+        if not self.node_selector and self.accelerator is None:
+            raise ValueError("nodeSelector or accelerator must say which nodes form the pool")
         return self
 
 

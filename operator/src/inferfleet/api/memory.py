@@ -1,17 +1,20 @@
 """What must survive a restart of the operator lives in the status: how it is written, and read back.
 
-Samples of the engines are not kept: after a restart the next scrape brings new ones, and until then
-missing evidence holds the number of replicas.
+Samples and windows are not kept: after a restart new ones fill, and until then the number of replicas holds.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from inferfleet.api import status as written
 from inferfleet.api.resource import instant, timestamp
 from inferfleet.values import (
     CapacityMemory,
+    Condition,
+    ConditionType,
+    Interruption,
     Layout,
     OfferKey,
     Prediction,
@@ -21,18 +24,36 @@ from inferfleet.values import (
 )
 
 LOSSES_KEPT: Final = 64
-RECOMMENDATIONS_KEPT: Final = 128
+FAILURES_KEPT: Final = 32
 
 
-def memory_from_status(
-    status: written.InferenceDeploymentStatus,
-) -> tuple[ScalingMemory, CapacityMemory, Layout | None, str | None]:
-    """Return what the last pass left for the next: scaling, capacity, the layout and its revision."""
-    return (
-        _scaling(status.scaling),
-        _capacity(status.capacity),
-        _layout(status.plan) if status.plan else None,
-        status.revision,
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the last pass left for the next one; the fields are those of `Observed`."""
+
+    scaling: ScalingMemory
+    capacity: CapacityMemory
+    current_layout: Layout | None
+    current_revision: str | None
+    planned_from: str | None
+    previous_conditions: tuple[Condition, ...]
+    interruptions: tuple[Interruption, ...]
+    lost_requests: int
+
+
+def memory_from_status(status: written.InferenceDeploymentStatus) -> Memory:
+    """Read back what `status_from_plan` wrote."""
+    return Memory(
+        scaling=_scaling(status.scaling),
+        capacity=_capacity(status.capacity),
+        current_layout=_layout(status.plan) if status.plan else None,
+        current_revision=status.revision,
+        planned_from=status.plan.planned_from if status.plan else None,
+        previous_conditions=tuple(
+            _condition(condition) for condition in status.conditions if condition.type in set(ConditionType)
+        ),
+        interruptions=tuple(_interruption(interruption) for interruption in status.interruptions),
+        lost_requests=status.lost_requests,
     )
 
 
@@ -42,10 +63,6 @@ def scaling_status(decision: ScalingDecision | None, memory: ScalingMemory) -> w
         desired=memory.desired,
         changed_at=_maybe_timestamp(memory.changed_at),
         tokens_per_second_per_replica=memory.tokens_per_second_per_replica,
-        recommendations=[
-            written.RecommendationStatus(at=timestamp(at), replicas=replicas)
-            for at, replicas in _ends_of_runs(memory.recommendations)[-RECOMMENDATIONS_KEPT:]
-        ],
     )
     if decision is None:
         return kept
@@ -81,12 +98,25 @@ def capacity_status(
             )
             for offer, at in memory.losses[-LOSSES_KEPT:]
         ],
+        failures=[timestamp(at) for at in memory.failures[-FAILURES_KEPT:]],
         fallback_until=_maybe_timestamp(memory.fallback_until),
         spot_short_since=_maybe_timestamp(memory.spot_short_since),
     )
 
 
-def plan_status(layout: Layout, why: str) -> written.PlanStatus:
+def interruption_status(interruption: Interruption) -> written.InterruptionStatus:
+    """Write a signal about a node."""
+    return written.InterruptionStatus(
+        node=interruption.node,
+        kind=interruption.kind,
+        worker=interruption.worker,
+        source=interruption.source,
+        seen_at=timestamp(interruption.seen_at),
+        deadline=_maybe_timestamp(interruption.deadline),
+    )
+
+
+def plan_status(layout: Layout, why: str, planned_from: str | None) -> written.PlanStatus:
     """Write a layout so that `memory_from_status` gives back an equal one."""
     prediction = layout.prediction
     return written.PlanStatus(
@@ -116,6 +146,7 @@ def plan_status(layout: Layout, why: str) -> written.PlanStatus:
             dollars_per_million_tokens=prediction.dollars_per_million_tokens,
         ),
         why=why,
+        planned_from=planned_from,
         warnings=[
             written.ReasonStatus(reason=warning.code, message=warning.message) for warning in layout.warnings
         ],
@@ -154,7 +185,6 @@ def _layout(plan: written.PlanStatus) -> Layout:
 
 def _scaling(scaling: written.ScalingStatus) -> ScalingMemory:
     return ScalingMemory(
-        recommendations=tuple((instant(past.at), past.replicas) for past in scaling.recommendations),
         desired=scaling.desired,
         changed_at=_maybe_instant(scaling.changed_at),
         tokens_per_second_per_replica=scaling.tokens_per_second_per_replica,
@@ -166,21 +196,30 @@ def _capacity(capacity: written.CapacityStatus) -> CapacityMemory:
         losses=tuple(
             (OfferKey(loss.pool, loss.capacity_type, loss.zone), instant(loss.at)) for loss in capacity.losses
         ),
+        failures=tuple(instant(at) for at in capacity.failures),
         fallback_until=_maybe_instant(capacity.fallback_until),
         spot_short_since=_maybe_instant(capacity.spot_short_since),
         targets=tuple((target.capacity_type, target.replicas) for target in capacity.targets),
     )
 
 
-def _ends_of_runs(recommendations: tuple[tuple[float, int], ...]) -> list[tuple[float, int]]:
-    """Return the first and last of equal recommendations in a row: no window's extremes change by that."""
-    ends: list[tuple[float, int]] = []
-    for entry in recommendations:
-        if len(ends) > 1 and ends[-1][1] == ends[-2][1] == entry[1]:
-            ends[-1] = entry
-        else:
-            ends.append(entry)
-    return ends
+def _condition(condition: written.ConditionStatus) -> Condition:
+    return Condition(
+        type=ConditionType(condition.type),
+        status={"True": True, "False": False}.get(condition.status),
+        reason=Reason(condition.reason, condition.message),
+    )
+
+
+def _interruption(interruption: written.InterruptionStatus) -> Interruption:
+    return Interruption(
+        kind=interruption.kind,
+        node=interruption.node,
+        seen_at=instant(interruption.seen_at),
+        deadline=_maybe_instant(interruption.deadline),
+        source=interruption.source,
+        worker=interruption.worker,
+    )
 
 
 def _maybe_timestamp(at: float | None) -> str | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Final, Literal
 
 from inferfleet.api import status as written
-from inferfleet.api.memory import capacity_status, plan_status, scaling_status
+from inferfleet.api.memory import capacity_status, interruption_status, plan_status, scaling_status
 from inferfleet.api.resource import timestamp
 from inferfleet.api.status import ConditionStatus, InferenceDeploymentStatus, State
 from inferfleet.values import CapacityType, Condition, ConditionType, Observed, OfferKey, Plan, Pool, labels
@@ -43,7 +43,7 @@ def status_from_plan(
         tokens_per_second=round(decision.tokens_per_second) if decision else None,
         lost_requests=plan.lost_requests,
         revision=plan.revision,
-        plan=plan_status(plan.layout, _why(plan)) if plan.layout else None,
+        plan=plan_status(plan.layout, _why(plan), plan.planned_from) if plan.layout else None,
         rejected=[
             written.RejectedStatus(
                 candidate=candidate.label, reason=candidate.reason.code, message=candidate.reason.message
@@ -54,16 +54,7 @@ def status_from_plan(
         scaling=scaling_status(plan.decision, plan.scaling),
         capacity=capacity_status(plan.capacity, _placement(observed)),
         pools=[_pool(pool) for pool in sorted(plan.pools, key=lambda pool: pool.name)[:POOLS_SHOWN]],
-        interruptions=[
-            written.InterruptionStatus(
-                node=interruption.node,
-                kind=interruption.kind,
-                source=interruption.source,
-                seen_at=timestamp(interruption.seen_at),
-                deadline=None if interruption.deadline is None else timestamp(interruption.deadline),
-            )
-            for interruption in plan.interruptions
-        ],
+        interruptions=[interruption_status(interruption) for interruption in plan.interruptions],
         cost=written.CostStatus(
             dollars_per_hour=significant(plan.dollars_per_hour),
             dollars_per_million_tokens=significant(plan.dollars_per_million_tokens)

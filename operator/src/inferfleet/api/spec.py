@@ -281,6 +281,8 @@ class Drain(Part):
     """How long a worker that left the endpoints still accepts requests that were already on their way."""
     margin: Duration = "5s"
     """What is kept back from a provider's notice."""
+    notice_url: Annotated[str | None, Field(pattern=r"^https?://[^ ]+$", max_length=2048)] = None
+    """Where each worker asks whether its machine is about to go, besides the cloud's own metadata service."""
 
 
 class Rollout(Part):
@@ -320,6 +322,15 @@ class PodTemplate(Part):
     ] = {}
     """A partial PodSpec: lists such as containers, env and volumes merge by name; the engine's container is
     named `engine`."""
+
+    @model_validator(mode="after")
+    def _engine_is_set_in_one_place(self) -> Self:
+        containers = self.spec.get("containers", [])
+        engines = [c for c in containers if isinstance(c, dict) and c.get("name") == "engine"]
+        taken = sorted({"image", "command", "args"} & {key for engine in engines for key in engine})
+        if taken:
+            raise ValueError(f"the engine's {', '.join(taken)} cannot be set here: use spec.engine")
+        return self
 
 
 class InferenceDeploymentSpec(Part):

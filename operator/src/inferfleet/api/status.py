@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from inferfleet.api.resource import StatusPart
-from inferfleet.values import CapacityType
+from inferfleet.values import CapacityType, InterruptionKind
 
 Text = Annotated[str, Field(max_length=4096)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -113,6 +113,8 @@ class PlanStatus(StatusPart):
     """Predicted speed and cost."""
     why: Text = ""
     """Why this layout."""
+    planned_from: str | None = None
+    """Fingerprint of what it was planned from: another one is planned anew."""
     warnings: list[ReasonStatus] = []
     """What to know about it."""
 
@@ -148,15 +150,6 @@ class LawStatus(StatusPart):
     """Replicas it asks for."""
 
 
-class RecommendationStatus(StatusPart):
-    """A past recommendation, kept for the windows and rate limits."""
-
-    at: Timestamp
-    """When it was made."""
-    replicas: int
-    """Replicas."""
-
-
 class ScalingStatus(StatusPart):
     """The last scaling decision with the numbers behind it, and what must survive a restart."""
 
@@ -184,8 +177,6 @@ class ScalingStatus(StatusPart):
     """Measured capacity of one replica."""
     changed_at: Timestamp | None = None
     """When the number of replicas last changed."""
-    recommendations: list[RecommendationStatus] = []
-    """Recent recommendations, oldest first; of equal ones in a row the first and the last."""
 
 
 class CapacityTypeEntry(StatusPart):
@@ -234,6 +225,8 @@ class CapacityStatus(StatusPart):
     """Replicas wanted by capacity type."""
     losses: list[LossStatus] = []
     """Recent losses, by which zones are ranked."""
+    failures: list[Timestamp] = []
+    """When replicas ended by themselves, for the backoff of their replacement."""
     fallback_until: Timestamp | None = None
     """Until when on-demand bought for missing spot is kept."""
     spot_short_since: Timestamp | None = None
@@ -262,8 +255,10 @@ class InterruptionStatus(StatusPart):
 
     node: str
     """The node."""
-    kind: str
+    kind: InterruptionKind
     """What the signal means."""
+    worker: str | None = None
+    """The worker that the signal is about, where it is not the whole node."""
     source: str
     """Where it was seen."""
     seen_at: Timestamp

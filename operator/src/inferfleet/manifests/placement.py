@@ -1,0 +1,74 @@
+"""Where a worker's pods may be scheduled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from inferfleet.values import CapacityType, CreateWorker, Requirement, labels
+
+ZONE_TOPOLOGY: Final = "topology.kubernetes.io/zone"
+HOST_TOPOLOGY: Final = "kubernetes.io/hostname"
+NODE_TERMS: Final = "requiredDuringSchedulingIgnoredDuringExecution"
+
+# Taints that mark what a node is. Those that announce that it goes are not tolerated, on purpose.
+GPU_TAINTS: Final = ("nvidia.com/gpu", "amd.com/gpu")
+SPOT_TOLERATIONS: Final = (
+    {
+        "key": "kubernetes.azure.com/scalesetpriority",
+        "operator": "Equal",
+        "value": "spot",
+        "effect": "NoSchedule",
+    },
+    {"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true", "effect": "NoSchedule"},
+)
+
+
+def tolerations(action: CreateWorker) -> list[dict[str, Any]]:
+    """Return the tolerations for GPU nodes and, for a spot offer, for spot nodes."""
+    keys = dict.fromkeys((*GPU_TAINTS, action.gpu_resource))
+    spot = action.offer.capacity_type is CapacityType.SPOT
+    return [
+        *({"key": key, "operator": "Exists"} for key in keys),
+        *(dict(toleration) for toleration in SPOT_TOLERATIONS if spot),
+    ]
+
+
+def spread(selector: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the wish to spread over zones and hosts: losses come in lumps."""
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": topology,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": dict(selector)},
+        }
+        for topology in (ZONE_TOPOLOGY, HOST_TOPOLOGY)
+    ]
+
+
+def zone_affinity(worker: str) -> dict[str, Any]:
+    """Return the demand that all pods of one replica share a zone: their traffic is per token."""
+    term = {"topologyKey": ZONE_TOPOLOGY, "labelSelector": {"matchLabels": {labels.WORKER: worker}}}
+    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def node_affinity(spec: dict[str, Any], requirements: Sequence[Requirement]) -> dict[str, Any]:
+    """Return the pod spec with the requirements in each (alternative) term of its node affinity."""
+    if not requirements:
+        return spec
+    expressions = [_expression(requirement) for requirement in requirements]
+    affinity = spec.get("affinity") or {}
+    node = affinity.get("nodeAffinity") or {}
+    terms = (node.get(NODE_TERMS) or {}).get("nodeSelectorTerms") or [{}]
+    required = [
+        term | {"matchExpressions": [*term.get("matchExpressions", []), *expressions]} for term in terms
+    ]
+    return spec | {
+        "affinity": affinity | {"nodeAffinity": node | {NODE_TERMS: {"nodeSelectorTerms": required}}}
+    }
+
+
+def _expression(requirement: Requirement) -> dict[str, Any]:
+    expression: dict[str, Any] = {"key": requirement.key, "operator": requirement.operator}
+    return expression | ({"values": list(requirement.values)} if requirement.values else {})
