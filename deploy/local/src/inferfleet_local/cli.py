@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferfleet_local import binaries, cluster, packages, real
 from inferfleet_local.errors import ClusterError
 from inferfleet_local.progress import Progress
-from inferfleet_local.state import Flavour, locked, places
+from inferfleet_local.state import Flavour, locked, places, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +81,8 @@ def _carry_out(options: argparse.Namespace, where: Places, flavour: Flavour) -> 
             with locked(where):
                 _node(options, where)
         case "images":
-            real.images(where, options.images, load=options.act == "load", progress=progress)
+            record = read_record(where)
+            real.build_and_load(where, record, options.images, progress, load=options.act == "load")
 
 
 def _node(options: argparse.Namespace, where: Places) -> None:
@@ -97,7 +97,3 @@ def _node(options: argparse.Namespace, where: Places) -> None:
             real.act_on_node(where, record, cluster.ready_programs(where, record), options.node, act)
     print(f"{options.node}: {options.act} done")
 
-
-def checkout() -> Path:
-    """Return the folder of the checkout that this package runs from."""
-    return Path(__file__).resolve().parents[4]

@@ -150,7 +150,7 @@ def down(where: Places, progress: Progress) -> None:
         elif record is not None and record.flavour is Flavour.NODES:
             real.down(where, record, progress)
         with progress.step(f"{where.name} down"):
-            stop(all_marked(where))
+            stop(all_marked(where), grace_seconds=0)
             forget(where)
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from inferfleet_local.errors import ClusterError
 from inferfleet_local.processes import await_true
-from inferfleet_local.run import run
+from inferfleet_local.run import run, tail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+READY_SECONDS = 90
 FIELD_MANAGER = "inferfleet-local"
 
 
@@ -46,14 +47,19 @@ class Kubectl:
         except ClusterError:
             return False
 
-    def await_ready(self, log: Path, *, timeout_seconds: float = 90) -> None:
+    def await_ready(self, log: Path, *, going_on: Callable[[], bool] = lambda: True) -> None:
         """Wait for the API server.
+
+        Args:
+            log: Where the API server writes.
+            going_on: Whether waiting still makes sense.
 
         Raises:
             ClusterError: It is not ready in time.
         """
-        if not await_true(lambda: self.ready, timeout_seconds=timeout_seconds):
-            raise ClusterError(f"the API server is not ready after {timeout_seconds:.0f} s, log {log}")
+        await_true(lambda: self.ready or not going_on(), timeout_seconds=READY_SECONDS)
+        if not self.ready:
+            raise ClusterError(f"the API server is not ready, log {log}:\n{tail(log)}")
 
 
 def ready_nodes(nodes: Mapping[str, Any], resource: str, amount: int) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferfleet_local.errors import MissingError
-from inferfleet_local.run import run_logged
+from inferfleet_local.run import environment, run_logged
 from inferfleet_local.state import Flavour
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ OF_NODES = {
     "openssl": "openssl",
 }
 OF_API: dict[str, str] = {}
-SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def needed(flavour: Flavour, present: Callable[[str], bool]) -> tuple[str, ...]:
@@ -40,8 +39,9 @@ def needed(flavour: Flavour, present: Callable[[str], bool]) -> tuple[str, ...]:
 
 def is_present(program: str) -> bool:
     """Tell whether a program is on PATH or in the system's folders, or a file exists."""
-    path = f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_FOLDERS}"
-    return Path(program).exists() if program.startswith("/") else shutil.which(program, path=path) is not None
+    if program.startswith("/"):
+        return Path(program).exists()
+    return shutil.which(program, path=environment()["PATH"]) is not None
 
 
 def ensure(flavour: Flavour, log: Path) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferfleet_local.errors import ClusterError
+from inferfleet_local.run import environment
 from inferfleet_local.state import write_atomically
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def process(pid: int) -> Process | None:
 
 def marked_environment(where: Places) -> dict[str, str]:
     """Return the environment with the mark of a cluster."""
-    return {**os.environ, MARK: str(where.folder)}
+    return {**environment(), MARK: str(where.folder)}
 
 
 def start(where: Places, name: str, argv: Sequence[str | Path]) -> Process:

@@ -1,6 +1,182 @@
-"""Flavour nodes (written next)."""
-from typing import Any
-def up(*a: Any) -> Any: raise NotImplementedError
-def down(*a: Any) -> Any: raise NotImplementedError
-def describe(*a: Any) -> Any: return []
-images = act_on_node = up
+"""Flavour nodes: a control plane on the host, and real nodes around it."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferfleet_local import cgroups, images, network
+from inferfleet_local.controlplane import ControlPlane
+from inferfleet_local.errors import ClusterError
+from inferfleet_local.kubectl import ready_nodes
+from inferfleet_local.machines import GPU_RESOURCE, machine, machines
+from inferfleet_local.node import Node
+from inferfleet_local.nodefiles import FIXED_FOLDERS
+from inferfleet_local.objects import dns_objects, storage_objects, volume_folders
+from inferfleet_local.processes import all_marked, await_true, stop
+from inferfleet_local.run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from inferfleet_local.binaries import Programs
+    from inferfleet_local.kubectl import Kubectl
+    from inferfleet_local.progress import Progress
+    from inferfleet_local.state import Places, Record
+
+CHECKOUT = Path(__file__).resolve().parents[4]
+READY_SECONDS = 120
+
+
+def up(
+    where: Places,
+    record: Record,
+    get_programs: Callable[[], Programs],
+    progress: Progress,
+    image_names: Sequence[str],
+) -> Kubectl:
+    """Bring control plane and nodes up; every step keeps what it finds done."""
+    network.claim(where.folder)
+    record = _reserve(where, record)
+    plan = network.AddressPlan(record.octet)
+    with ThreadPoolExecutor(1) as beside:
+        built_images = beside.submit(_build_images, where, image_names, progress)
+        plane = ControlPlane(where, plan, get_programs())
+        with progress.step("network"):
+            network.make_host(plan, where.folder)
+        with progress.step("control plane"):
+            plane.start()
+        with progress.step("DNS and volumes"):
+            plane.kubectl.apply(dns_objects(plan) + storage_objects(volume_folders(where.volumes)))
+            plane.start_dns()
+        nodes = [Node(where, one) for one in machines(record.nodes)]
+        with progress.step("nodes started"):
+            for node in nodes:
+                node.boot(plane, images.PAUSE_IMAGE)
+            network.batch(service_route(plan, nodes))
+        built_images.result()
+    with progress.step("images loaded"):
+        _load_images(where, nodes, image_names, progress)
+    with progress.step("nodes ready"):
+        await_nodes(plane.kubectl, nodes)
+    return plane.kubectl
+
+
+def _reserve(where: Places, record: Record) -> Record:
+    """Choose and remember, before they are made, the things outside of the cluster's folder."""
+    if not record.octet:
+        record = record.but(where, octet=network.choose_plan(network.taken_ranges()).octet)
+    missing = tuple(folder for folder in FIXED_FOLDERS if not Path(folder).exists())
+    record = record.but(where, made_folders=tuple(dict.fromkeys((*record.made_folders, *missing))))
+    for folder in missing:
+        Path(folder).mkdir(parents=True)
+    return record
+
+
+def await_nodes(kubectl: Kubectl, nodes: Sequence[Node]) -> None:
+    """Give nodes their GPUs as they register, and wait until all are Ready and offer them.
+
+    Raises:
+        ClusterError: Some are not in time.
+    """
+    wanted = {node.name for node in nodes}
+    gpus = {node.name: node.machine.gpus for node in nodes}
+
+    def all_ready() -> bool:
+        listed = kubectl.get("nodes")
+        for one in listed["items"]:
+            name = one["metadata"]["name"]
+            if name in wanted and one["status"].get("capacity", {}).get(GPU_RESOURCE) != str(gpus[name]):
+                give_gpus(kubectl, name, gpus[name])
+        return wanted <= ready_nodes(listed, GPU_RESOURCE, 1)
+
+    if not await_true(all_ready, timeout_seconds=READY_SECONDS):
+        late = wanted - ready_nodes(kubectl.get("nodes"), GPU_RESOURCE, 1)
+        raise ClusterError(f"nodes {sorted(late)} are not ready after {READY_SECONDS} s, logs NODE-*.log")
+
+
+def give_gpus(kubectl: Kubectl, node: str, amount: int) -> None:
+    """Pretend that a node has GPUs; the kubelet takes the amount over into what may be allocated."""
+    path = f"/status/capacity/{GPU_RESOURCE.replace('/', '~1')}"
+    patch = [{"op": "add", "path": path, "value": str(amount)}]
+    kubectl("patch", "node", node, "--subresource=status", "--type=json", "-p", json.dumps(patch))
+
+
+def service_route(plan: network.AddressPlan, nodes: Iterable[Node]) -> list[str]:
+    """Lead the host's way to ClusterIPs through the first node that can be reached."""
+    running = (node.machine.index for node in nodes if node.state == "running")
+    return network.service_route(plan, next(running, None))
+
+
+def act_on_node(where: Places, record: Record, programs: Programs, name: str, act: str) -> None:
+    """Cut a node off, restore, kill or start it.
+
+    Raises:
+        ClusterError: The cluster has no such real node.
+    """
+    if not record.octet or not 1 <= (index := machine(name).index) <= record.nodes:
+        raise ClusterError(f"{where.name} has no real node {name}")
+    nodes = [Node(where, one) for one in machines(record.nodes)]
+    node = nodes[index - 1]
+    plane = ControlPlane(where, network.AddressPlan(record.octet), programs)
+    match act:
+        case "cutoff":
+            node.cut_off()
+        case "restore":
+            node.restore(plane.plan)
+        case "kill":
+            node.kill()
+        case "start":
+            node.boot(plane, images.PAUSE_IMAGE)
+            await_nodes(plane.kubectl, [node])
+    network.batch(service_route(plane.plan, nodes))
+
+
+def describe(where: Places, record: Record) -> list[str]:
+    """Describe the nodes, a line each."""
+    return [f"{one.name}: {Node(where, one).state}" for one in machines(record.nodes)]
+
+
+def build_and_load(
+    where: Places, record: Record | None, names: Sequence[str], progress: Progress, *, load: bool
+) -> None:
+    """Build images from the checkout, and load them into the nodes that run."""
+    _build_images(where, names, progress)
+    if load and record is not None:
+        nodes = [Node(where, one) for one in machines(record.nodes)]
+        _load_images(where, [node for node in nodes if node.process], names, progress)
+
+
+def _build_images(where: Places, names: Sequence[str], progress: Progress) -> None:
+    log = where.logs / "images.log"
+    images.ensure(names, checkout=CHECKOUT, cache=where.cache, log=log, say=progress.say)
+
+
+def _load_images(where: Places, nodes: Sequence[Node], names: Sequence[str], progress: Progress) -> None:
+    sockets = [where.node_socket(node.name) for node in nodes]
+    log = where.logs / "images.log"
+    images.load(names, sockets, checkout=CHECKOUT, cache=where.cache, log=log, say=progress.say)
+
+
+def down(where: Places, record: Record, progress: Progress) -> None:
+    """Remove all that lies outside of the cluster's folder; each part may already be gone."""
+    with progress.step("nodes and control plane stopped"):
+        for one in machines(record.nodes):
+            Node(where, one).kill()
+        stop(all_marked(where), grace_seconds=0)
+    with progress.step("links, routes, control groups and mounts removed"):
+        network.remove(where.folder)
+        cgroups.remove_all(where.name)
+        for mount in mounts_below(where.folder):
+            run(["umount", "--lazy", mount])
+        for folder in record.made_folders:
+            if Path(folder).exists():
+                Path(folder).rmdir()
+
+
+def mounts_below(folder: Path) -> list[str]:
+    """Return the host's mounts below a folder, the innermost first; there are none unless a user made one."""
+    points = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+    return sorted((point for point in points if Path(point).is_relative_to(folder)), reverse=True)

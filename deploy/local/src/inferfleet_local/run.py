@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TAIL_LINES = 12
+SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for programs that we start; a user's PATH often lacks the system's folders."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_FOLDERS}"}
 
 
 def run(
@@ -37,7 +43,7 @@ def run(
             capture_output=True,
             check=False,
             cwd=cwd,
-            env={**os.environ, **env} if env else None,
+            env={**environment(), **(env or {})},
             timeout=timeout_seconds,
         )
     except FileNotFoundError as error:
@@ -74,7 +80,7 @@ def run_logged(
                 stderr=subprocess.STDOUT,
                 check=False,
                 cwd=cwd,
-                env={**os.environ, **env} if env else None,
+                env={**environment(), **(env or {})},
             ).returncode
         except FileNotFoundError as error:
             raise ClusterError(f"{words[0]} is not on this machine") from error
