@@ -95,7 +95,7 @@ class GPUPoolSpec(Part):
     model_config = ConfigDict(
         json_schema_extra=validated(
             Rule(
-                "size(self.nodeSelector) > 0 || has(self.accelerator)",
+                "has(self.accelerator) || (has(self.nodeSelector) && size(self.nodeSelector) > 0)",
                 "nodeSelector or accelerator must say which nodes form the pool",
                 ".nodeSelector",
             )

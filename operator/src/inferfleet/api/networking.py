@@ -56,7 +56,7 @@ class InferencePool(Part):
     model_config = ConfigDict(
         json_schema_extra=validated(
             Rule(
-                "self.enabled || size(self.gateways) == 0",
+                "self.enabled || !has(self.gateways) || size(self.gateways) == 0",
                 "gateways need inferencePool.enabled",
                 ".gateways",
             )

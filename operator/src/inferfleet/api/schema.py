@@ -57,10 +57,19 @@ def _convert(source: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Sc
         }
     elif isinstance(node.get("additionalProperties"), Mapping):
         result["additionalProperties"] = _convert(node["additionalProperties"], definitions)
-    if node.get("default") is not None:
-        # a part's default is that part with its own defaults, which the API server fills into {}
-        result["default"] = {} if result.get("type") == "object" else node["default"]
+    # written out in full: the API server judges a default by the rules before it fills in nested ones
+    default = _compact(node.get("default"))
+    if default is not None:
+        result["default"] = default
     return result
+
+
+def _compact(default: Any) -> Any:
+    """Return a default without what it leaves out; None for an empty one, which need not be written."""
+    if isinstance(default, Mapping):
+        kept = {key: _compact(value) for key, value in default.items()}
+        return {key: value for key, value in kept.items() if value is not None} or None
+    return None if default == [] else default
 
 
 def _merged(source: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Schema:

@@ -218,7 +218,8 @@ class Spot(Part):
     model_config = ConfigDict(
         json_schema_extra=validated(
             Rule(
-                "self.overprovision in [0, '0%'] || !(self.share in [0, '0%'])",
+                "self.overprovision == 0 || self.overprovision == '0%' || "
+                "!(self.share == 0 || self.share == '0%')",
                 "overprovision adds spot replicas, so it needs a spot share above 0",
                 ".overprovision",
             )
@@ -291,7 +292,8 @@ class Rollout(Part):
     model_config = ConfigDict(
         json_schema_extra=validated(
             Rule(
-                "!(self.maxSurge in [0, '0%'] && self.maxUnavailable in [0, '0%'])",
+                "!((self.maxSurge == 0 || self.maxSurge == '0%') && "
+                "(self.maxUnavailable == 0 || self.maxUnavailable == '0%'))",
                 "maxSurge and maxUnavailable must not both be 0: nothing could be replaced",
                 ".maxSurge",
             )
