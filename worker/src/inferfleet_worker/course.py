@@ -17,6 +17,9 @@ SETTLE_SHARE = 0.25
 KILL_AFTER_SECONDS = 2.0
 """From the cut to SIGKILL: time for the engine to end the streams with a proper last chunk."""
 
+FOREVER = 253_402_300_799.0
+"""The last second of the year 9999: later than any deadline."""
+
 EXIT_SECONDS = 30.0
 """An idle engine that was asked to stop and has not after this and its own drain is hung."""
 
@@ -45,6 +48,13 @@ def phase(drain: DrainStatus | None, now: float, *, cut: bool = False) -> Phase:
     if cut:
         return Phase.STOPPED
     return Phase.CLOSING if now < drain.refuses_at else Phase.REFUSING
+
+
+def rides_until(drain: DrainStatus | None) -> float:
+    """Until when a kept connection gets its one last ride: half the time that is left after the refusal."""
+    if drain is None:
+        return 0.0
+    return FOREVER if drain.deadline is None else (drain.refuses_at + drain.deadline) / 2
 
 
 class Step(Enum):

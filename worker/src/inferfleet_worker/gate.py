@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,19 @@ REFUSAL = json.dumps(
 
 
 class Gate:
-    """Counts and, while draining, refuses. One per API server process, made by vLLM itself."""
+    """Counts and, while draining, refuses. One per API server process, made by vLLM itself.
+
+    A connection whose answer began before the drain was promised to be kept: HTTP has no way to take that
+    back once the headers are out, and its client may send the next request on it before it can know. It gets
+    one last ride, with `Connection: close`, as long as the drain has the time.
+    """
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._run_dir = Path(os.environ[ENV_RUN_DIR])
         self._control = Control(self._run_dir)
         self._opened: Ledger | None = None
+        self._promised: set[tuple[str, int]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -73,11 +80,29 @@ class Gate:
             await self._app(scope, receive, send)
         elif not is_work(scope):
             await self._app(scope, receive, self._closing(send))
-        elif self._control.phase in {Phase.REFUSING, Phase.STOPPED}:
+        elif not self._admits(scope):
             ledger.add(Word.REFUSED_DRAINING)
             await refuse(scope, receive, send)
         else:
-            await _Passage(ledger, self._control, receive, self._closing(send)).run(self._app, scope)
+            passage = _Passage(ledger, self._control, receive, self._closing(send))
+            try:
+                await passage.run(self._app, scope)
+            finally:
+                self._remember(scope, passage)
+
+    def _admits(self, scope: Scope) -> bool:
+        phase = self._control.phase
+        if phase is not Phase.REFUSING:
+            return phase is not Phase.STOPPED
+        client = scope.get("client")
+        if client is None or tuple(client) not in self._promised:
+            return False
+        self._promised.discard(tuple(client))
+        return time.time() < self._control.rides_until
+
+    def _remember(self, scope: Scope, passage: _Passage) -> None:
+        if passage.keeps_connection and self._control.phase is not Phase.SERVING and scope.get("client"):
+            self._promised.add(tuple(scope["client"]))
 
     def _ledger(self) -> Ledger:
         """Opened with the first message (the lifespan's): in the process that serves, not before a fork."""
@@ -141,6 +166,8 @@ class _Passage:
         self._complete = False
         self._broken = False
         self._client_left = False
+        self.keeps_connection = False
+        """Whether the answer's headers let the client send another request on the same connection."""
 
     async def run(self, app: App, scope: Scope) -> None:
         """Whatever happens inside, the request is in flight exactly as long as the app works on it."""
@@ -180,6 +207,7 @@ class _Passage:
         kind = message["type"]
         if kind == "http.response.start":
             self._status = message["status"]
+            self.keeps_connection = self._control.phase is Phase.SERVING
         elif kind == "http.response.body":
             self._complete = not message.get("more_body", False)
             body = message.get("body", b"")

@@ -23,6 +23,7 @@ LAYOUT = 0x1F_0001
 CONTROL_FILE = "control"
 LEDGER_PATTERN = "gate-*.ledger"
 _WORD_BYTES = 8
+_CONTROL_BYTES = 2 * _WORD_BYTES
 _PHASES = tuple(Phase)
 
 
@@ -83,15 +84,15 @@ def read_ledger(path: Path) -> tuple[tuple[int, ...], bool] | None:
 
 
 class Control:
-    """The supervisor's word to all gates: the phase."""
+    """The supervisor's words to all gates: the phase, and until when last rides are given (see Gate)."""
 
     def __init__(self, run_dir: Path, *, create: bool = False) -> None:
         path = run_dir / CONTROL_FILE
         if create:
-            path.write_bytes(bytes(_WORD_BYTES))
+            path.write_bytes(bytes(_CONTROL_BYTES))
         with path.open("r+b" if create else "rb") as file:
             access = mmap.ACCESS_WRITE if create else mmap.ACCESS_READ
-            self._words = memoryview(mmap.mmap(file.fileno(), _WORD_BYTES, access=access)).cast("q")
+            self._words = memoryview(mmap.mmap(file.fileno(), _CONTROL_BYTES, access=access)).cast("q")
 
     @property
     def phase(self) -> Phase:
@@ -101,3 +102,12 @@ class Control:
     @phase.setter
     def phase(self, phase: Phase) -> None:
         self._words[0] = _PHASES.index(phase)
+
+    @property
+    def rides_until(self) -> float:
+        """Epoch seconds, to the millisecond; 0 for never."""
+        return self._words[1] / 1000
+
+    @rides_until.setter
+    def rides_until(self, instant: float) -> None:
+        self._words[1] = int(instant * 1000)

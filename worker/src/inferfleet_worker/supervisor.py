@@ -34,7 +34,11 @@ QUIET_SECONDS = 0.25
 BUSY_SECONDS = 0.05
 """How often the worker looks at the clock while nothing drains, and while something does."""
 
-HEALTH_SECONDS = 1.0
+LOADING_SECONDS = 1.0
+HEALTH_SECONDS = 5.0
+"""How often the engine's health is asked for while it loads, and once it answers."""
+
+LEADER_SECONDS = 1.0
 HEALTH_TIMEOUT_SECONDS = 5.0
 CANNOT_START = 127
 PASSED_ON = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
@@ -158,8 +162,9 @@ class _Supervisor:
         timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
-                self._worker.report_health(await _health_problem(session, self._engine.health_url))
-                await asyncio.sleep(HEALTH_SECONDS)
+                problem = await _health_problem(session, self._engine.health_url)
+                self._worker.report_health(problem)
+                await asyncio.sleep(LOADING_SECONDS if problem else HEALTH_SECONDS)
 
     async def _follow_leader(self) -> None:
         """Drain with the pod that serves for this one: the replica is one, and so is its drain."""
@@ -169,7 +174,7 @@ class _Supervisor:
         timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
-                await asyncio.sleep(HEALTH_SECONDS)
+                await asyncio.sleep(LEADER_SECONDS)
                 if self._worker.drain is None:
                     continue
                 request = DrainRequest(

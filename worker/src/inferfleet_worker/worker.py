@@ -137,3 +137,4 @@ class Worker:
         phase = course.phase(self.drain, self._clock(), cut=self._cut)
         if self._control.phase is not phase and self._control.phase is not Phase.STOPPED:
             self._control.phase = phase
+        self._control.rides_until = 0.0 if self._stopping_since else course.rides_until(self.drain)

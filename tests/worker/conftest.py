@@ -1,0 +1,225 @@
+"""Real processes for the worker's tests: the packed worker, a fake engine, and clients that see everything."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inferfleet_wire import ENV_LAUNCH, ENV_RUN_DIR, DrainRequest, LaunchPlan, LostCause, State
+from inferfleet_worker.accounts import Accounts, Totals
+from inferfleet_worker.ledger import Control
+
+HERE = Path(__file__).parent
+WORKER_FOLDER = HERE.parent.parent / "worker"
+FAKE_ENGINE = HERE / "fake_engine.py"
+PATIENCE_SECONDS = 20.0
+
+
+def eventually(condition: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:
+    """What `condition` answers once it is true; it is asked until then."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            answer = condition()
+        except OSError as error:
+            answer, problem = None, f"{error!r}"
+        else:
+            problem = f"{answer!r}"
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"not true within {patience} s, last: {problem}"
+        time.sleep(0.01)
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture() -> Callable[[Callable[[], Any]], Any]:
+    return eventually
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@dataclass
+class Client:
+    """One connection, so that keep-alive can be seen."""
+
+    port: int
+
+    def __post_init__(self) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+
+    def ask(self, method: str, path: str, content: object = None) -> http.client.HTTPResponse:
+        """Send, and read the head of the answer."""
+        body = None if content is None else json.dumps(content).encode()
+        self.connection.request(method, path, body, {"Content-Type": "application/json"})
+        return self.connection.getresponse()
+
+    def complete(self, **asked: object) -> tuple[int, str, bytes]:
+        """A whole answer: status, the Connection header, body."""
+        answer = self.ask("POST", "/v1/completions", asked)
+        return answer.status, answer.headers.get("Connection", ""), answer.read()
+
+    def stream(self, **asked: object) -> http.client.HTTPResponse:
+        """A stream with its first chunk read."""
+        answer = self.ask("POST", "/v1/completions", {"stream": True, **asked})
+        assert answer.readline() == b"data: 0\n"
+        return answer
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@pytest.fixture
+def client() -> Iterator[Callable[[int], Client]]:
+    clients: list[Client] = []
+
+    def connect(port: int) -> Client:
+        clients.append(Client(port))
+        return clients[-1]
+
+    yield connect
+    for connected in clients:
+        connected.close()
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Path:
+    """While this file is there, streams that name it stay open."""
+    path = tmp_path / "hold"
+    path.touch()
+    return path
+
+
+@dataclass
+class GatedEngine:
+    """A fake engine with a gate and no supervisor: the test holds the control word itself."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    control: Control
+    accounts: Accounts
+
+    def totals(self) -> Totals:
+        return self.accounts.read(lambda _pid: LostCause.PROCESS_EXIT)
+
+
+@pytest.fixture
+def gated_engine(tmp_path: Path) -> Iterator[GatedEngine]:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    control = Control(run_dir, create=True)
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, FAKE_ENGINE, "--port", str(port), "--middleware", "inferfleet_worker.gate.Gate"],
+        env={**os.environ, ENV_RUN_DIR: str(run_dir), "PYTHONPATH": str(WORKER_FOLDER / "src")},
+    )
+    accounts = Accounts(run_dir)
+    engine = GatedEngine(port, process, control, accounts)
+    eventually(
+        lambda: engine.totals().gates == 1 and socket.create_connection(("127.0.0.1", port)).close() is None
+    )
+    yield engine
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def worker_pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The worker as it is shipped."""
+    spec = importlib.util.spec_from_file_location("worker_build", WORKER_FOLDER / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    packed: Path = module.build(tmp_path_factory.mktemp("worker") / "worker.pyz")
+    return packed
+
+
+@dataclass
+class RunningWorker:
+    """The packed worker over a fake engine, as a pod would run it."""
+
+    plan: LaunchPlan
+    pyz: Path
+    env: dict[str, str]
+    process: subprocess.Popen[bytes]
+    last_words: Path
+
+    def state(self) -> State:
+        with_ = http.client.HTTPConnection("127.0.0.1", self.plan.side_port, timeout=PATIENCE_SECONDS)
+        try:
+            with_.request("GET", "/state")
+            return State.from_json(with_.getresponse().read())
+        finally:
+            with_.close()
+
+    def side(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.plan.side_port, timeout=PATIENCE_SECONDS)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def drain(self, cause: str, deadline: float | None = None, settle: float = 0.0) -> State:
+        status, body = self.side("POST", "/drain", DrainRequest(cause, deadline, settle).to_json())
+        assert status == 200, body
+        return State.from_json(body)
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def last_state(self) -> State:
+        return State.from_json(self.last_words.read_bytes())
+
+
+@pytest.fixture
+def run_worker(worker_pyz: Path, tmp_path: Path) -> Iterator[Callable[..., RunningWorker]]:
+    """Start a worker; keyword arguments go into the launch plan, `arguments` to the engine."""
+    started: list[RunningWorker] = []
+
+    def run(
+        *arguments: str, env: dict[str, str] | None = None, api_servers: int = 1, **settings: Any
+    ) -> RunningWorker:
+        port = free_port()
+        last_words = tmp_path / f"termination-log-{len(started)}"
+        last_words.touch()
+        count = ["--api-server-count", str(api_servers)] if api_servers > 1 else []
+        plan = LaunchPlan(
+            command=(sys.executable, str(FAKE_ENGINE), "--port", str(port), *count, *arguments),
+            engine_port=port,
+            side_port=free_port(),
+            termination_log=str(last_words),
+            **{"settle_seconds": 0.0, "grace_seconds": 30.0, "margin_seconds": 1.0, **settings},
+        )
+        environment = {**os.environ, ENV_LAUNCH: plan.to_json(), **(env or {})}
+        process = subprocess.Popen([sys.executable, worker_pyz, "run"], env=environment)
+        worker = RunningWorker(plan, worker_pyz, environment, process, last_words)
+        started.append(worker)
+        eventually(lambda: (state := worker.state()).engine_ready and state.gates == api_servers)
+        return worker
+
+    yield run
+    for worker in started:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait()
