@@ -1,0 +1,16 @@
+"""Which offers serve the replicas: reserved, spot, on-demand; zones; fallback; cost."""
+
+from inferfleet.capacity.allocate import Allocation, Need, Placement, allocate
+from inferfleet.capacity.cost import dollars_per_hour, dollars_per_million_tokens, price_of
+from inferfleet.capacity.offers import key_of
+
+__all__ = [
+    "Allocation",
+    "Need",
+    "Placement",
+    "allocate",
+    "dollars_per_hour",
+    "dollars_per_million_tokens",
+    "key_of",
+    "price_of",
+]

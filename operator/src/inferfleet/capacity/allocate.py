@@ -1,0 +1,174 @@
+"""Turn the mix into placements of new replicas, a surplus of old ones, and offers given up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from inferfleet.capacity.mix import Mix, mix
+from inferfleet.capacity.offers import Market, key_of, record_losses, usable
+from inferfleet.values import (
+    CapacityMemory,
+    CapacitySpec,
+    CapacityType,
+    Offer,
+    OfferKey,
+    Pool,
+    Reason,
+    Worker,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What capacity looks at. `staying` are the replicas that may count; `others` only take up room.
+
+    `lost` are (offer, instant) pairs of replicas that an interruption takes, told again while they are seen.
+    """
+
+    target: int
+    spec: CapacitySpec
+    pool: Pool
+    gpus_per_replica: int
+    staying: tuple[Worker, ...] = ()
+    others: tuple[Worker, ...] = ()
+    lost: tuple[tuple[OfferKey, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where one new replica goes, and why there."""
+
+    offer: Offer
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """`surplus` counts replicas by type that are more than wanted; `given_up` found no node in time."""
+
+    mix: Mix
+    placements: tuple[Placement, ...]
+    surplus: tuple[tuple[CapacityType, int], ...]
+    given_up: tuple[tuple[Worker, Reason], ...]
+    memory: CapacityMemory
+    problem: Reason | None = None
+
+
+def allocate(need: Need, memory: CapacityMemory, now: float) -> Allocation:
+    """Decide for `need.target` replicas of one revision. Asking twice in the same instant changes nothing."""
+    offers = usable(need.pool, need.spec)
+    stuck = tuple(worker for worker in need.staying if _is_stuck(worker, need.spec, now))
+    failed = [(worker.offer, worker.created_at + need.spec.fallback_after_seconds) for worker in stuck]
+    keep = need.spec.fallback_hold_seconds
+    losses = record_losses(memory.losses, (*need.lost, *failed), now, keep)
+    market = Market.open(offers, losses, (*need.staying, *need.others), need.gpus_per_replica, now)
+    given_up = tuple(
+        (worker, _give_up_reason(worker)) for worker in stuck if _has_better(worker, need, market)
+    )
+    gone = {worker.name for worker, _ in given_up}
+    staying = tuple(worker for worker in need.staying if worker.name not in gone)
+    until = _fallback_until(memory, need.spec, losses, now)
+    wanted = mix(need.target, need.spec, staying, market, holding=until is not None)
+    placements = _place(wanted, staying, market)
+    have = Counter(worker.offer.capacity_type for worker in staying)
+    return Allocation(
+        mix=wanted,
+        placements=placements,
+        surplus=tuple(
+            (kind, have[kind] - wanted.wanted(kind))
+            for kind in CapacityType
+            if have[kind] > wanted.wanted(kind)
+        ),
+        given_up=given_up,
+        memory=replace(
+            memory,
+            losses=losses,
+            fallback_until=until,
+            spot_short_since=(memory.spot_short_since or now) if wanted.covered else None,
+            targets=tuple((kind, wanted.wanted(kind)) for kind in CapacityType),
+        ),
+        problem=_problem(need, offers),
+    )
+
+
+def _is_stuck(worker: Worker, spec: CapacitySpec, now: float) -> bool:
+    unplaced = any(pod.unschedulable for pod in worker.pods)
+    return unplaced and now - worker.created_at >= spec.fallback_after_seconds
+
+
+def _has_better(worker: Worker, need: Need, market: Market) -> bool:
+    """True if another offer is worth trying; without one a pending replica waits where it is."""
+    stable = (*market.of(CapacityType.RESERVED), *market.of(CapacityType.ON_DEMAND))
+    if worker.offer.capacity_type is CapacityType.SPOT:
+        candidates = (*market.of(CapacityType.SPOT), *(stable if need.spec.fallback else ()))
+    else:
+        candidates = stable
+    return any(key_of(offer) != worker.offer and not market.is_cooling(offer) for offer in candidates)
+
+
+def _give_up_reason(worker: Worker) -> Reason:
+    said = next((pod.unschedulable.message for pod in worker.pods if pod.unschedulable), "no node")
+    return Reason("OfferGivenUp", f"{worker.name} found no {worker.offer.capacity_type} node: {said}")
+
+
+def _fallback_until(
+    memory: CapacityMemory, spec: CapacitySpec, losses: Sequence[tuple[OfferKey, float]], now: float
+) -> float | None:
+    """When on-demand that stands in for spot may go back: a while after the last loss of spot."""
+    if not spec.fallback:
+        return None
+    spot = (at for offer, at in losses if offer.capacity_type is CapacityType.SPOT)
+    until = max((at + spec.fallback_hold_seconds for at in spot), default=0.0)
+    until = max(until, memory.fallback_until or 0.0)
+    return until if until > now else None
+
+
+def _place(wanted: Mix, staying: Sequence[Worker], market: Market) -> tuple[Placement, ...]:
+    """Stable capacity first, so that the floor stands before anything else is bought."""
+    have = Counter(worker.offer.capacity_type for worker in staying)
+    placements: list[Placement] = []
+    for kind in (CapacityType.RESERVED, CapacityType.ON_DEMAND, CapacityType.SPOT):
+        for _ in range(wanted.wanted(kind) - have[kind]):
+            offer = market.best(_candidates(kind, wanted, market))
+            if offer is not None:
+                market.take(offer)
+                placements.append(Placement(offer, _place_reason(offer, wanted, market)))
+    return tuple(placements)
+
+
+def _candidates(kind: CapacityType, wanted: Mix, market: Market) -> tuple[Offer, ...]:
+    """The offers of the type; for a stand-in also spot elsewhere, where only that has room now."""
+    offers = market.of(kind)
+    if kind is CapacityType.ON_DEMAND and wanted.covered and not any(map(market.free_replicas, offers)):
+        elsewhere = tuple(
+            offer
+            for offer in market.of(CapacityType.SPOT)
+            if market.free_replicas(offer) and not market.is_cooling(offer)
+        )
+        return elsewhere or offers
+    return offers
+
+
+def _place_reason(offer: Offer, wanted: Mix, market: Market) -> Reason:
+    ours = market.ours.get(key_of(offer), 0)
+    where = f"{offer.capacity_type} in {offer.zone or 'any zone'}"
+    message = f"{where} at ${offer.price_dollars_per_gpu_hour:g} per GPU and hour, {ours} of ours there"
+    return Reason("Placed", f"{message}; {wanted.note}" if wanted.note else message)
+
+
+def _problem(need: Need, offers: Sequence[Offer]) -> Reason | None:
+    if offers or not need.target:
+        return None
+    limits = []
+    if need.spec.zones:
+        limits.append(f"zones {', '.join(need.spec.zones)}")
+    if need.spec.max_dollars_per_gpu_hour is not None:
+        limits.append(f"at most ${need.spec.max_dollars_per_gpu_hour:g} per GPU and hour")
+    asked = " and ".join(limits) or "no limits"
+    return Reason(
+        "NoOffer",
+        f"none of the {len(need.pool.offers)} offers of pool {need.pool.name} fits {asked}: "
+        "widen spec.capacity.zones or spec.capacity.maxDollarsPerGPUHour",
+    )

@@ -1,0 +1,94 @@
+"""How many replicas of each capacity type: base, share, over-provision, fallback and the way back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inferfleet.capacity.offers import Market
+from inferfleet.values import CapacitySpec, CapacityType, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Wanted replicas by type. `covered` of the on-demand ones stand in for spot; `note` says why."""
+
+    reserved: int
+    spot: int
+    on_demand: int
+    covered: int = 0
+    note: str = ""
+
+    def wanted(self, capacity_type: CapacityType) -> int:
+        """The count of one type."""
+        match capacity_type:
+            case CapacityType.RESERVED:
+                return self.reserved
+            case CapacityType.SPOT:
+                return self.spot
+            case CapacityType.ON_DEMAND:
+                return self.on_demand
+
+
+def mix(target: int, spec: CapacitySpec, staying: Sequence[Worker], market: Market, *, holding: bool) -> Mix:
+    """Divide `target` replicas over the types.
+
+    What is reserved is paid for, so it comes first and counts towards the base. Above the on-demand base the
+    spot share holds; the over-provision comes on top. While `holding` after a loss of spot, on-demand stands
+    in for what is missing; after that one spot replica at a time is tried, and each that is Ready sends one
+    on-demand replica home. READY spot counts, not asked-for spot.
+    """
+    nominal = _nominal(target, spec, staying, market)
+    if not (spec.fallback and nominal.spot and market.of(CapacityType.ON_DEMAND)):
+        return _with_extra(nominal, spec, staying, market)
+    spot = [worker for worker in staying if worker.offer.capacity_type is CapacityType.SPOT]
+    ready = sum(worker.ready for worker in spot)
+    on_demand = sum(worker.offer.capacity_type is CapacityType.ON_DEMAND for worker in staying)
+    standing_in = on_demand - nominal.on_demand
+    full = _with_extra(nominal, spec, staying, market)
+    if holding:
+        covered = max(0, nominal.spot - len(spot))
+        return _cover(nominal, min(full.spot, len(spot)), covered, "spot is short")
+    if standing_in > 0 and ready < nominal.spot:
+        tried = len(spot) + (1 if ready == len(spot) else 0)
+        covered = min(standing_in, nominal.spot - ready)
+        return _cover(nominal, min(full.spot, tried), covered, "spot is being tried again")
+    return full
+
+
+def _nominal(target: int, spec: CapacitySpec, staying: Sequence[Worker], market: Market) -> Mix:
+    have = Counter(worker.offer.capacity_type for worker in staying)
+    free_reserved = sum(market.free_replicas(offer) for offer in market.of(CapacityType.RESERVED))
+    missing = max(0, target - len(staying))
+    reserved = min(target, have[CapacityType.RESERVED] + min(free_reserved, missing))
+    rest = target - reserved
+    base = min(rest, max(0, spec.on_demand_base.of(target) - reserved))
+    spot = min(rest - base, spec.spot_share.of(rest - base))
+    on_demand = rest - spot
+    if spot and not market.of(CapacityType.SPOT):
+        return Mix(reserved, 0, rest, note="no spot is offered, on-demand serves its share")
+    if on_demand and not market.of(CapacityType.ON_DEMAND) and market.of(CapacityType.SPOT):
+        return Mix(reserved, rest, 0, note="no on-demand is offered, spot serves its share")
+    return Mix(reserved, spot, on_demand)
+
+
+def _with_extra(nominal: Mix, spec: CapacitySpec, staying: Sequence[Worker], market: Market) -> Mix:
+    """Add the over-provision: that many replicas, or that share of what one zone's loss would take.
+
+    Losses come in lumps, a zone at a time, so a share is one of the fullest zone, never of the whole.
+    """
+    if not nominal.spot:
+        return nominal
+    zones = {offer.zone for offer in market.of(CapacityType.SPOT)}
+    there = Counter(
+        worker.offer.zone for worker in staying if worker.offer.capacity_type is CapacityType.SPOT
+    )
+    lump = max(-(-nominal.spot // max(1, len(zones))), min(nominal.spot, max(there.values(), default=0)))
+    extra = spec.spot_overprovision.of(lump)
+    return Mix(nominal.reserved, nominal.spot + extra, nominal.on_demand, note=nominal.note)
+
+
+def _cover(nominal: Mix, spot: int, covered: int, note: str) -> Mix:
+    on_demand = nominal.on_demand + covered
+    return Mix(nominal.reserved, spot, on_demand, covered, f"{note}: on-demand stands in for {covered}")

@@ -1,0 +1,128 @@
+"""Offers ranked by what they did to us lately, and by what they have free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from inferfleet.values import CapacitySpec, CapacityType, Offer, OfferKey, Pool, Worker
+
+LOSS_DECAY_SECONDS = 3600.0
+"""A loss weighs 1/e after this long: where spot is bad, uninterrupted spells last about an hour."""
+
+LOSS_MEMORY_SECONDS = 6 * 3600.0
+
+SAME_LOSS_SECONDS = 60.0
+"""Losses of one offer this close are one event: co-interruptions come together (arXiv 2604.16457)."""
+
+COOLDOWN_SECONDS = 180.0
+"""How long an offer is avoided after a loss: what Karpenter remembers an exhausted offering for."""
+
+COOLDOWN_MOST_SECONDS = 1800.0
+
+Losses = tuple[tuple[OfferKey, float], ...]
+
+
+def key_of(offer: Offer) -> OfferKey:
+    """The name under which a worker remembers its offer."""
+    return OfferKey(offer.pool, offer.capacity_type, offer.zone)
+
+
+def usable(pool: Pool, spec: CapacitySpec) -> tuple[Offer, ...]:
+    """The pool's offers that the user's zones and highest price allow."""
+    return tuple(
+        offer
+        for offer in pool.offers
+        if (not spec.zones or offer.zone in spec.zones)
+        and (
+            spec.max_dollars_per_gpu_hour is None
+            or offer.price_dollars_per_gpu_hour <= spec.max_dollars_per_gpu_hour
+        )
+    )
+
+
+def record_losses(
+    known: Losses, new: Iterable[tuple[OfferKey, float]], now: float, keep_seconds: float
+) -> Losses:
+    """Add what is not yet known, forget what is too old. The same loss told twice is one."""
+    losses = [loss for loss in known if loss[1] > now - max(keep_seconds, LOSS_MEMORY_SECONDS)]
+    for offer, at in sorted(new):
+        if not any(offer == other and abs(at - then) < SAME_LOSS_SECONDS for other, then in losses):
+            losses.append((offer, at))
+    return tuple(losses)
+
+
+def loss_score(offer: OfferKey, losses: Losses, now: float) -> float:
+    """How many losses of the offer still weigh, each decayed by its age."""
+    return sum(math.exp(-max(0.0, now - at) / LOSS_DECAY_SECONDS) for key, at in losses if key == offer)
+
+
+def is_cooling(offer: OfferKey, losses: Losses, now: float) -> bool:
+    """True while the offer is avoided: the cooldown doubles with each loss of the last hour."""
+    instants = [at for key, at in losses if key == offer]
+    recent = sum(1 for at in instants if at > now - LOSS_DECAY_SECONDS)
+    pause = min(COOLDOWN_MOST_SECONDS, COOLDOWN_SECONDS * 2.0 ** max(0, recent - 1))
+    return bool(instants) and now < max(instants) + pause
+
+
+@dataclass(slots=True)
+class Market:
+    """The offers during one allocation, with a ledger of what the allocation itself has taken so far."""
+
+    offers: tuple[Offer, ...]
+    losses: Losses
+    gpus_per_replica: int
+    now: float
+    taken: dict[OfferKey, int] = field(default_factory=dict)
+    ours: dict[OfferKey, int] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        offers: tuple[Offer, ...],
+        losses: Losses,
+        workers: Sequence[Worker],
+        gpus_per_replica: int,
+        now: float,
+    ) -> Market:
+        """Count our replicas by offer; those without a node yet will take GPUs that still look free."""
+        market = cls(offers, losses, gpus_per_replica, now)
+        for worker in workers:
+            market.ours[worker.offer] = market.ours.get(worker.offer, 0) + 1
+            if any(pod.node is None for pod in worker.pods):
+                market.taken[worker.offer] = market.taken.get(worker.offer, 0) + gpus_per_replica
+        return market
+
+    def of(self, capacity_type: CapacityType) -> tuple[Offer, ...]:
+        """The offers of one type."""
+        return tuple(offer for offer in self.offers if offer.capacity_type is capacity_type)
+
+    def free_replicas(self, offer: Offer) -> int:
+        """How many replicas the offer's existing nodes have GPUs for."""
+        return max(0, offer.free_gpus - self.taken.get(key_of(offer), 0)) // max(1, self.gpus_per_replica)
+
+    def is_cooling(self, offer: Offer) -> bool:
+        """True while the offer is avoided after a loss."""
+        return is_cooling(key_of(offer), self.losses, self.now)
+
+    def best(self, offers: Iterable[Offer]) -> Offer | None:
+        """The best of `offers`: not avoided, room now, few of ours and few losses, cheap."""
+        return min(offers, key=self._rank, default=None)
+
+    def take(self, offer: Offer) -> None:
+        """Write a replica into the ledger."""
+        key = key_of(offer)
+        self.taken[key] = self.taken.get(key, 0) + self.gpus_per_replica
+        self.ours[key] = self.ours.get(key, 0) + 1
+
+    def _rank(self, offer: Offer) -> tuple[bool, bool, float, float, str]:
+        """Offers in order of wish. One recent loss weighs as much as one replica of ours already there."""
+        key = key_of(offer)
+        return (
+            self.is_cooling(offer),
+            self.free_replicas(offer) == 0,
+            round(self.ours.get(key, 0) + loss_score(key, self.losses, self.now), 3),
+            offer.price_dollars_per_gpu_hour,
+            offer.zone,
+        )

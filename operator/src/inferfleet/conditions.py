@@ -1,0 +1,239 @@
+"""What a pass says: conditions with their numbers, and Events for what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from inferfleet.values import (
+    Action,
+    Condition,
+    ConditionType,
+    CreateWorker,
+    DeletePod,
+    Event,
+    Interruption,
+    Layout,
+    MarkDraining,
+    Observed,
+    Pool,
+    Reason,
+    RestartWorker,
+    ScalingDecision,
+    Worker,
+)
+
+_BAD_WHEN_TRUE = frozenset({ConditionType.DISRUPTED})
+_QUIET_WHEN_FIRST_GOOD = frozenset({ConditionType.SCALING_ACTIVE, ConditionType.CAPACITY_AVAILABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What this pass found out, for the conditions to put into words."""
+
+    observed: Observed
+    pools: tuple[Pool, ...]
+    layout: Layout | None
+    refused: Reason | None
+    nearest: str
+    drift: tuple[Reason, ...]
+    decision: ScalingDecision
+    staying: tuple[Worker, ...]
+    leaving: tuple[Worker, ...]
+    interruptions: tuple[Interruption, ...]
+    late: Reason | None
+    halted: bool
+    revision: str | None
+    capacity_problem: Reason | None
+    capacity_note: str
+    backoff_seconds: float
+
+
+Verdict = tuple[bool | None, Reason]
+
+
+def _ready(found: Findings) -> Verdict:
+    """Whether requests are answered."""
+    ready = sum(worker.ready for worker in (*found.staying, *found.leaving))
+    desired = found.decision.desired
+    if ready:
+        return True, Reason("Serving", f"{ready} of {desired} replicas are ready")
+    if desired == 0:
+        return True, Reason("ScaledToZero", "no replica is wanted now")
+    failing = _first(pod.failure for worker in found.staying for pod in worker.pods)
+    if failing:
+        return False, Reason("ReplicasFail", f"0 of {desired} replicas are ready: {failing}")
+    return False, Reason("NoReplicaReady", f"0 of {desired} replicas are ready")
+
+
+def _model_resolved(found: Findings) -> Verdict:
+    """Whether the model's sizes are known, so that anything can be planned."""
+    observed = found.observed
+    if observed.spec_problem:
+        return False, observed.spec_problem
+    if observed.model_problem:
+        return False, observed.model_problem
+    if observed.model is None:
+        return None, Reason("Resolving", f"reading the configuration of {observed.spec.model.id}")
+    model = observed.model
+    return True, Reason(
+        "Resolved", f"{model.model_id}: {model.architecture}, {model.parameters / 1e9:.3g} B parameters"
+    )
+
+
+def _planned(found: Findings) -> Verdict:
+    """Whether a layout fits the model, the GPUs and the objectives."""
+    if found.observed.spec_problem:
+        return False, _with_tail(found.observed.spec_problem, _goes_on(found))
+    if found.refused:
+        tail = "; ".join(part for part in (found.nearest, _goes_on(found)) if part)
+        return False, _with_tail(found.refused, tail)
+    if found.layout is None:
+        return None, Reason("Waiting", "the model is not resolved yet")
+    layout, speed = found.layout, found.layout.prediction
+    message = (
+        f"{layout} on pool {layout.pool}: {layout.kv_cache_tokens} KV tokens, {speed.concurrency} at once, "
+        f"{speed.tokens_per_second:.0f} tokens/s, ${speed.dollars_per_million_tokens:.2f} per million tokens"
+    )
+    warnings = (*layout.warnings, *found.drift)
+    code = found.drift[0].code if found.drift else "Planned"
+    return True, Reason(code, "; ".join((message, *(warning.message for warning in warnings))))
+
+
+def _goes_on(found: Findings) -> str:
+    return f"{len(found.staying)} replicas go on as {found.layout}" if found.layout and found.staying else ""
+
+
+def _capacity_available(found: Findings) -> Verdict:
+    """Whether every replica that is wanted has, or will get, a node."""
+    if found.layout is None:
+        return None, Reason("NoLayout", "nothing is planned yet")
+    if found.capacity_problem:
+        return False, found.capacity_problem
+    without = [worker for worker in found.staying if any(pod.unschedulable for pod in worker.pods)]
+    if without:
+        said = _first(pod.unschedulable for worker in without for pod in worker.pods)
+        names = ", ".join(worker.name for worker in without)
+        message = f"{len(without)} of {len(found.staying)} replicas have no node ({names}): "
+        return False, Reason("Unschedulable", message + (said.message if said else ""))
+    if found.capacity_note:
+        return True, Reason("Substituted", found.capacity_note)
+    return True, Reason("Available", "every replica has a node or one on its way")
+
+
+def _scaling_active(found: Findings) -> Verdict:
+    """Whether the number of replicas follows the load."""
+    if found.observed.spec.paused:
+        return False, Reason("Paused", f"spec.paused holds {found.decision.desired} replicas")
+    return found.decision.reason.code != "NoEvidence", found.decision.reason
+
+
+def _progressing(found: Findings) -> Verdict:
+    """Whether the fleet moves towards its spec, or has arrived there."""
+    if found.observed.view_stale:
+        return None, found.observed.view_stale
+    if found.late:
+        tail = "the rollout is halted, the old replicas go on" if found.halted else ""
+        return False, _with_tail(found.late, tail)
+    old = [worker for worker in found.staying if worker.revision != found.revision]
+    new = [worker for worker in found.staying if worker.revision == found.revision]
+    ready = sum(worker.ready for worker in new)
+    if found.backoff_seconds > 0:
+        return True, Reason("BackingOff", "replicas ended by themselves; the next try waits")
+    if old:
+        message = f"{ready} replicas of revision {found.revision} are ready, {len(old)} older ones are left"
+        return True, Reason("RollingOut", message)
+    if ready < found.decision.desired:
+        return True, Reason("Starting", f"{ready} of {found.decision.desired} replicas are ready")
+    return True, Reason("Complete", f"all {ready} replicas run revision {found.revision}")
+
+
+def _disrupted(found: Findings) -> Verdict:
+    """Whether nodes under replicas are going."""
+    used = {pod.node for worker in (*found.staying, *found.leaving) for pod in worker.pods}
+    going = [item for item in found.interruptions if item.node in used]
+    if not going:
+        return False, Reason("Undisturbed", "no node under a replica is going")
+    message = ", ".join(f"{item.node} ({item.kind}, {item.source})" for item in going)
+    return True, Reason("NodesGoing", message)
+
+
+VERDICTS: tuple[tuple[ConditionType, Callable[[Findings], Verdict]], ...] = (
+    (ConditionType.READY, _ready),
+    (ConditionType.MODEL_RESOLVED, _model_resolved),
+    (ConditionType.PLANNED, _planned),
+    (ConditionType.CAPACITY_AVAILABLE, _capacity_available),
+    (ConditionType.SCALING_ACTIVE, _scaling_active),
+    (ConditionType.PROGRESSING, _progressing),
+    (ConditionType.DISRUPTED, _disrupted),
+)
+
+
+def judge(found: Findings) -> tuple[Condition, ...]:
+    """Every condition, always, so that nobody has to guess what an absent one means."""
+    return tuple(Condition(kind, *verdict(found)) for kind, verdict in VERDICTS)
+
+
+def announce(
+    conditions: Sequence[Condition],
+    previous: Sequence[Condition],
+    actions: Iterable[Action],
+    scaled: Reason | None,
+    lost: int,
+) -> tuple[Event, ...]:
+    """Events for what changed against what was said last, and for what is about to be done."""
+    before = {condition.type: condition for condition in previous}
+    events = [_event(condition) for condition in conditions if _is_news(condition, before)]
+    if scaled:
+        events.append(Event(scaled))
+    events.extend(_action_events(actions))
+    if lost:
+        events.append(Event(Reason("RequestsLost", f"{lost} requests got no whole answer"), warning=True))
+    return tuple(dict.fromkeys(events))
+
+
+def _is_news(condition: Condition, before: Mapping[ConditionType, Condition]) -> bool:
+    known = before.get(condition.type)
+    if condition.status is None:
+        return False
+    if known is None:
+        return condition.type not in _QUIET_WHEN_FIRST_GOOD and not _is_quiet(condition)
+    if condition.type is ConditionType.SCALING_ACTIVE or condition.type is ConditionType.PROGRESSING:
+        return known.status != condition.status and not (condition.status and known.status is None)
+    return (known.status, known.reason.code) != (condition.status, condition.reason.code)
+
+
+def _is_quiet(condition: Condition) -> bool:
+    """True for what is only the expected state of a deployment that was just made."""
+    starting = condition.type is ConditionType.READY and not condition.status
+    calm = condition.type is ConditionType.DISRUPTED and not condition.status
+    moving = condition.type is ConditionType.PROGRESSING and bool(condition.status)
+    return starting or calm or moving
+
+
+def _event(condition: Condition) -> Event:
+    bad = condition.status if condition.type in _BAD_WHEN_TRUE else not condition.status
+    return Event(condition.reason, warning=bool(bad))
+
+
+def _action_events(actions: Iterable[Action]) -> Iterable[Event]:
+    """One Event for each replica that comes, drains or goes; gates and announcements are steps of those."""
+    for action in actions:
+        match action:
+            case CreateWorker():
+                yield Event(Reason("Creating", str(action)))
+            case MarkDraining():
+                yield Event(Reason("Draining", str(action)))
+            case DeletePod() | RestartWorker():
+                unwell = action.reason.code in {"DeadlineReached", "NodeGoing", "Finished", "GroupBroken"}
+                yield Event(Reason(action.reason.code, str(action)), warning=unwell)
+            case _:
+                pass
+
+
+def _first(reasons: Iterable[Reason | None]) -> Reason | None:
+    return next(filter(None, reasons), None)
+
+
+def _with_tail(reason: Reason, tail: str) -> Reason:
+    return Reason(reason.code, f"{reason.message}; {tail}") if tail else reason

@@ -1,0 +1,24 @@
+"""What counts as an interruption, who leaves, and the one machine by which all leave."""
+
+from inferfleet.disruption.accounting import count_lost
+from inferfleet.disruption.classify import classify
+from inferfleet.disruption.departures import Departure, Scene, ask_to_leave, find_departures
+from inferfleet.disruption.drain import drain, put_into_service
+from inferfleet.disruption.rollout import Rollout, backoff_seconds, record_failures
+from inferfleet.disruption.victims import Victims, choose_victims
+
+__all__ = [
+    "Departure",
+    "Rollout",
+    "Scene",
+    "Victims",
+    "ask_to_leave",
+    "backoff_seconds",
+    "choose_victims",
+    "classify",
+    "count_lost",
+    "drain",
+    "find_departures",
+    "put_into_service",
+    "record_failures",
+]

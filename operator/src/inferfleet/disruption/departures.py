@@ -1,0 +1,201 @@
+"""Which workers must leave, why, and by when. What is only wished for is decided elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from inferfleet.disruption.signals import AZURE_NOTICE_SECONDS
+from inferfleet.values import (
+    DeploymentSpec,
+    Drain,
+    DrainCause,
+    EngineSample,
+    Interruption,
+    InterruptionKind,
+    Layout,
+    Reason,
+    Worker,
+)
+
+CAUSES = tuple(DrainCause)
+"""Causes from the weakest to the strongest, as they are declared."""
+
+PARTIAL_GROUP_SECONDS = 60.0
+"""How long the pods of one replica may take to appear all; what is still missing then was lost in a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the drain machine may look at. `samples` are fresh ones by worker."""
+
+    spec: DeploymentSpec
+    layout: Layout | None
+    revision: str | None
+    samples: Mapping[str, EngineSample]
+    now: float
+    interruptions: Mapping[str, Interruption] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A worker that leaves. `over` is set when it cannot serve any more: there is nothing to wait for."""
+
+    worker: Worker
+    drain: Drain
+    reason: Reason
+    over: Reason | None = None
+
+    @property
+    def ending(self) -> bool:
+        """True if it cannot serve, or the endpoints have dropped it since a pod is being deleted."""
+        return self.over is not None or any(pod.deleted_at is not None for pod in self.worker.pods)
+
+    @property
+    def forced(self) -> bool:
+        """True if the machine or its owner decides, not we: the time is not ours to choose."""
+        return self.drain.cause is DrainCause.INTERRUPTION
+
+
+def _under_way(worker: Worker, _scene: Scene) -> Departure | None:
+    """A drain that was begun goes on, whatever became of its cause."""
+    if worker.drain is None:
+        return None
+    return Departure(worker, worker.drain, Reason("Draining", f"drain for {worker.drain.cause} under way"))
+
+
+def _deployment_deleted(worker: Worker, scene: Scene) -> Departure | None:
+    """The deployment goes, and every worker with it."""
+    at = scene.spec.deleted_at
+    if at is None:
+        return None
+    drain = Drain(DrainCause.DELETION, at, at + scene.spec.drain.timeout_seconds)
+    return Departure(worker, drain, Reason("Deleted", "the deployment is being deleted"))
+
+
+def _interrupted(worker: Worker, scene: Scene) -> Departure | None:
+    """Any node under the worker is going."""
+    found = [scene.interruptions.get(pod.node or "") for pod in worker.pods]
+    return _strongest([_from_interruption(worker, item, scene) for item in found if item])
+
+
+def _pod_disrupted(worker: Worker, scene: Scene) -> Departure | None:
+    """The control plane announced that it will end a pod (condition DisruptionTarget)."""
+    disruption = next((pod.disruption for pod in worker.pods if pod.disruption), None)
+    if disruption is None:
+        return None
+    evicted = disruption.code == "EvictionByEvictionAPI"
+    cause = DrainCause.NODE_DRAIN if evicted else DrainCause.INTERRUPTION
+    deadline = None if evicted else scene.now + AZURE_NOTICE_SECONDS - scene.spec.drain.margin_seconds
+    return Departure(worker, Drain(cause, scene.now, deadline), disruption)
+
+
+def _pod_deleted(worker: Worker, scene: Scene) -> Departure | None:
+    """Someone deleted a pod; its deletion timestamp is when the kubelet ends it, drained or not."""
+    ends = [pod.deleted_at for pod in worker.pods if pod.deleted_at is not None]
+    if not ends:
+        return None
+    drain = Drain(DrainCause.NODE_DRAIN, scene.now, max(min(ends), scene.now))
+    return Departure(worker, drain, Reason("PodDeleted", f"a pod of {worker.name} is being deleted"))
+
+
+def _gate_closed(worker: Worker, scene: Scene) -> Departure | None:
+    """The worker drains of its own accord (its preStop ran): it has no way back."""
+    sample = scene.samples.get(worker.name)
+    if sample is None or sample.gate_phase == "serving":
+        return None
+    reason = Reason("GateClosed", f"{worker.name} itself reports {sample.gate_phase}")
+    return Departure(worker, Drain(DrainCause.NODE_DRAIN, scene.now, None), reason)
+
+
+def _finished(worker: Worker, scene: Scene) -> Departure | None:
+    """A pod has ended for good."""
+    if not worker.finished:
+        return None
+    said = next((pod.failure.message for pod in worker.pods if pod.failure), "the pod has ended")
+    return _over(worker, scene, Reason("Finished", f"{worker.name} cannot serve any more: {said}"))
+
+
+def _broken_group(worker: Worker, scene: Scene) -> Departure | None:
+    """A replica that spans nodes lives or dies as one: its pods share one collective."""
+    if worker.revision != scene.revision or scene.layout is None or scene.layout.nodes_per_replica == 1:
+        return None
+    expected = scene.layout.nodes_per_replica
+    restarts = {pod.restarts for pod in worker.pods}
+    if len(restarts) > 1:
+        return _over(worker, scene, Reason("GroupBroken", f"one pod of {worker.name} restarted alone"))
+    if len(worker.pods) < expected and scene.now - worker.created_at > PARTIAL_GROUP_SECONDS:
+        message = f"{len(worker.pods)} of {expected} pods of {worker.name} exist"
+        return _over(worker, scene, Reason("GroupBroken", message))
+    return None
+
+
+POLICIES: tuple[Callable[[Worker, Scene], Departure | None], ...] = (
+    _under_way,
+    _deployment_deleted,
+    _interrupted,
+    _pod_disrupted,
+    _pod_deleted,
+    _gate_closed,
+    _finished,
+    _broken_group,
+)
+
+
+def find_departures(workers: Sequence[Worker], scene: Scene) -> tuple[Departure, ...]:
+    """Everyone who must leave: the strongest cause rules, the earliest deadline binds."""
+    found = (_strongest([policy(worker, scene) for policy in POLICIES]) for worker in workers)
+    return tuple(departure for departure in found if departure is not None)
+
+
+def ask_to_leave(worker: Worker, cause: DrainCause, reason: Reason, now: float) -> Departure:
+    """A departure by our own wish; its deadline is set when it leaves the service."""
+    return Departure(worker, Drain(cause, now, None), reason)
+
+
+def _over(worker: Worker, scene: Scene, reason: Reason) -> Departure:
+    return Departure(worker, Drain(DrainCause.NODE_DRAIN, scene.now, scene.now), reason, over=reason)
+
+
+def _from_interruption(worker: Worker, item: Interruption, scene: Scene) -> Departure:
+    """Translate a node's fate into a drain: the notice less a margin, at most a quarter of it."""
+    reason = Reason("NodeGoing", f"{item.kind} of {item.node} ({item.source})")
+    deadline = item.deadline
+    if deadline is None and item.kind is InterruptionKind.INTERRUPTION:
+        deadline = item.seen_at + AZURE_NOTICE_SECONDS
+    if deadline is not None:
+        notice = max(0.0, deadline - item.seen_at)
+        deadline -= min(scene.spec.drain.margin_seconds, notice / 4.0)
+        reason = Reason(reason.code, f"{reason.message}, {max(0.0, deadline - scene.now):.0f} s left")
+    drain = Drain(_cause(item), item.seen_at, deadline)
+    over = reason if item.kind is InterruptionKind.LOST else None
+    return Departure(worker, drain, reason, over)
+
+
+def _cause(item: Interruption) -> DrainCause:
+    match item.kind:
+        case InterruptionKind.INTERRUPTION | InterruptionKind.LOST:
+            return DrainCause.INTERRUPTION
+        case InterruptionKind.REBALANCE:
+            return DrainCause.REBALANCE
+        case InterruptionKind.MAINTENANCE:
+            return DrainCause.NODE_DRAIN
+        case InterruptionKind.VOLUNTARY:
+            return DrainCause.CONSOLIDATION if "arpenter" in item.source else DrainCause.NODE_DRAIN
+
+
+def _strongest(found: Sequence[Departure | None]) -> Departure | None:
+    departures = [departure for departure in found if departure is not None]
+    if not departures:
+        return None
+    # the first of equals: a drain under way stands first and keeps its start
+    top = max(departures, key=lambda departure: CAUSES.index(departure.drain.cause))
+    begun = departures[0].worker.drain
+    deadlines = [d.drain.deadline for d in departures if d.drain.deadline is not None]
+    drain = Drain(
+        top.drain.cause,
+        begun.started_at if begun else top.drain.started_at,
+        min(deadlines, default=None),
+    )
+    over = next((d.over for d in departures if d.over), None)
+    return Departure(top.worker, drain, over or top.reason, over)

@@ -1,0 +1,71 @@
+"""Whom a scale-down takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from inferfleet.values import CapacityType, EngineSample, OfferKey, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Victims:
+    """What the choice may look at. `surplus` is how many of each type are too many."""
+
+    surplus: Mapping[CapacityType, int]
+    samples: Mapping[str, EngineSample] = field(default_factory=dict)
+    price: Callable[[OfferKey], float] = lambda _offer: 0.0
+    risk: Callable[[OfferKey], float] = lambda _offer: 0.0
+    revision: str | None = None
+
+
+Key = Callable[[Worker, Victims], float]
+
+
+def _ready(worker: Worker, _victims: Victims) -> float:
+    """What does not serve yet goes before what does."""
+    return worker.ready
+
+
+def _in_flight(worker: Worker, victims: Victims) -> float:
+    """The least work to wait for; one that is not heard counts as busy."""
+    sample = victims.samples.get(worker.name)
+    if sample is None:
+        return float("inf") if worker.ready else 0.0
+    return max(sample.in_flight, sample.running + sample.waiting)
+
+
+def _newer_revision(worker: Worker, victims: Victims) -> float:
+    """What a rollout would replace anyway goes first."""
+    return worker.revision == victims.revision
+
+
+def _cheapness(worker: Worker, victims: Victims) -> float:
+    """The dearer first."""
+    return -victims.price(worker.offer)
+
+
+def _safety(worker: Worker, victims: Victims) -> float:
+    """Where losses were, more are to come."""
+    return -victims.risk(worker.offer)
+
+
+def _age(worker: Worker, _victims: Victims) -> float:
+    """The youngest has the coldest cache."""
+    return -worker.created_at
+
+
+KEYS: tuple[Key, ...] = (_ready, _in_flight, _newer_revision, _cheapness, _safety, _age)
+
+
+def choose_victims(workers: Sequence[Worker], victims: Victims) -> tuple[Worker, ...]:
+    """The workers that are too many, best victim first. Whoever leaves already is not among `workers`."""
+    ranked = sorted(workers, key=lambda worker: (*(key(worker, victims) for key in KEYS), worker.name))
+    left = Counter(victims.surplus)
+    chosen: list[Worker] = []
+    for worker in ranked:
+        if left[worker.offer.capacity_type] > 0:
+            left[worker.offer.capacity_type] -= 1
+            chosen.append(worker)
+    return tuple(chosen)

@@ -1,0 +1,163 @@
+"""One pass: everything that is known goes in, everything that is to be done and said comes out.
+
+`plan` starts from scratch every time. What it remembers goes in and comes out as values, so a pass that is
+repeated, skipped or cut off does no harm; where nothing changed it plans nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from inferfleet import capacity, conditions, disruption, planning, scaling
+from inferfleet.disruption import Scene
+from inferfleet.layouts import Choice, choose
+from inferfleet.supply import Demand, Fleet, Supply, divide, supply
+from inferfleet.values import (
+    Action,
+    CapacityType,
+    EngineSample,
+    Layout,
+    Observed,
+    Plan,
+    Reason,
+    ScalingDecision,
+    ScalingMemory,
+    Worker,
+)
+
+BUSY_LOOK_SECONDS = 1.0
+"""While anyone leaves: deadlines are short, and idleness is seen by looking."""
+
+STARTING_LOOK_SECONDS = 2.0
+CALM_LOOK_SECONDS = 5.0
+
+
+def plan(observed: Observed, now: float) -> Plan:
+    """Decide everything for one deployment as of `now`."""
+    spec = observed.spec
+    pools = planning.discover_pools(observed.nodes, observed.pool_specs, observed.gpus_taken)
+    choice = choose(observed, pools)
+    remembered = _scaling_memory(observed, choice)
+    samples = scaling.fresh_samples((*remembered.samples, *observed.samples), now)
+    interruptions = disruption.classify(
+        observed.nodes, observed.workers, samples, observed.interruptions, now
+    )
+    scene = Scene(spec, choice.layout, choice.revision, samples, now, {i.node: i for i in interruptions})
+    fleet = divide(observed.workers, scene)
+    decision, memory = _scale(observed, choice, fleet, remembered, now)
+    given = supply(Demand(observed, choice, pools, fleet, decision, scene))
+    actions = _act(observed, given, decision, scene)
+    lost = disruption.count_lost(observed.scaling.samples, samples, observed.workers)
+    drift = _drift(choice.layout, samples, memory)
+    found = conditions.Findings(
+        observed=observed,
+        pools=pools,
+        layout=choice.layout,
+        refused=choice.refused,
+        nearest=choice.nearest,
+        drift=drift,
+        decision=decision,
+        staying=given.fleet.staying,
+        leaving=given.fleet.leaving,
+        interruptions=interruptions,
+        late=given.rollout.late,
+        halted=given.rollout.halted,
+        revision=choice.revision,
+        capacity_problem=given.problem,
+        capacity_note=given.note,
+        backoff_seconds=given.pause_seconds,
+    )
+    said = conditions.judge(found)
+    changed = observed.scaling.desired not in {None, decision.desired}
+    gpus = choice.layout.gpus_per_replica if choice.layout else 0
+    dollars = capacity.dollars_per_hour(observed.workers, pools, gpus)
+    return Plan(
+        actions=actions,
+        events=conditions.announce(
+            said, observed.previous_conditions, actions, decision.reason if changed else None, lost
+        ),
+        conditions=said,
+        planning=choice.planning,
+        layout=choice.layout,
+        revision=choice.revision,
+        decision=decision,
+        pools=pools,
+        scaling=memory,
+        capacity=given.memory,
+        interruptions=interruptions,
+        ready=sum(worker.ready for worker in observed.workers),
+        desired=decision.desired,
+        spot_ready=sum(w.ready and w.offer.capacity_type is CapacityType.SPOT for w in observed.workers),
+        lost_requests=observed.lost_requests + lost,
+        dollars_per_hour=dollars,
+        dollars_per_million_tokens=capacity.dollars_per_million_tokens(dollars, decision.tokens_per_second),
+        next_look_seconds=_next_look(given, actions),
+        planned_from=choice.planned_from,
+        finished=spec.deleted_at is not None and not observed.workers and observed.view_stale is None,
+    )
+
+
+def _scaling_memory(observed: Observed, choice: Choice) -> ScalingMemory:
+    """What one replica was seen to do is worth nothing for another layout."""
+    if observed.current_revision in {None, choice.revision}:
+        return observed.scaling
+    return replace(observed.scaling, tokens_per_second_per_replica=None)
+
+
+def _scale(
+    observed: Observed, choice: Choice, fleet: Fleet, memory: ScalingMemory, now: float
+) -> tuple[ScalingDecision, ScalingMemory]:
+    """Scale on who can be hoped for: what found no node or cannot start in time is no capacity on its way."""
+    patience = observed.spec.capacity.fallback_after_seconds
+    hopeful = tuple(worker for worker in fleet.staying if not _is_hopeless(worker, patience, now))
+    scope = scaling.Scope(
+        spec=observed.spec.autoscaling,
+        staying=hopeful,
+        leaving=fleet.leaving,
+        samples=observed.samples,
+        layout=choice.layout,
+        wake=observed.wake,
+        paused=observed.spec.paused,
+    )
+    return scaling.decide(scope, memory, now)
+
+
+def _is_hopeless(worker: Worker, patience_seconds: float, now: float) -> bool:
+    stuck = any(pod.unschedulable for pod in worker.pods) and now - worker.created_at >= patience_seconds
+    return stuck or any(pod.failure for pod in worker.pods)
+
+
+def _act(observed: Observed, given: Supply, decision: ScalingDecision, scene: Scene) -> tuple[Action, ...]:
+    """Replacements first, then whoever can serve, then whoever leaves.
+
+    A view that cannot be trusted allows nothing that takes away. It allows creations: their names are the
+    same ones each time, so one that exists already is refused by the API server.
+    """
+    if observed.view_stale:
+        return given.creations
+    fleet = given.fleet
+    return (
+        *given.creations,
+        *disruption.put_into_service(fleet.staying),
+        *disruption.drain(fleet.departures, fleet.staying, decision.desired, scene),
+    )
+
+
+def _drift(
+    layout: Layout | None, samples: Mapping[str, EngineSample], memory: ScalingMemory
+) -> tuple[Reason, ...]:
+    """How far the running engines are from what was planned."""
+    if layout is None:
+        return ()
+    sizes: Iterable[int] = (s.kv_cache_tokens for s in samples.values() if s.kv_cache_tokens)
+    _, drift = planning.correct(layout, min(sizes, default=None), memory.tokens_per_second_per_replica)
+    return drift
+
+
+def _next_look(given: Supply, actions: Sequence[Action]) -> float:
+    if given.fleet.departures:
+        return BUSY_LOOK_SECONDS
+    if actions or not all(worker.ready for worker in given.fleet.staying):
+        return STARTING_LOOK_SECONDS
+    return CALM_LOOK_SECONDS

@@ -1,0 +1,218 @@
+"""Who is to come and who is to go: capacity says where, the rollout how many at once, the victims who."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from inferfleet import capacity, disruption
+from inferfleet.capacity import Allocation
+from inferfleet.disruption import Departure, Rollout, Scene
+from inferfleet.layouts import Choice
+from inferfleet.values import (
+    CapacityMemory,
+    CapacityType,
+    CreateWorker,
+    DrainCause,
+    Interruption,
+    Layout,
+    Observed,
+    OfferKey,
+    Pool,
+    Reason,
+    ScalingDecision,
+    Worker,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The workers, divided: those who must leave, and those who stay, of the newest revision and older."""
+
+    departures: tuple[Departure, ...]
+    new: tuple[Worker, ...]
+    old: tuple[Worker, ...]
+
+    @property
+    def staying(self) -> tuple[Worker, ...]:
+        """All who stay."""
+        return (*self.new, *self.old)
+
+    @property
+    def leaving(self) -> tuple[Worker, ...]:
+        """All who leave."""
+        return tuple(departure.worker for departure in self.departures)
+
+    def without(self, departures: Sequence[Departure]) -> Fleet:
+        """The fleet after these leave as well."""
+        gone = {departure.worker.name for departure in departures}
+        return Fleet(
+            (*self.departures, *departures),
+            tuple(worker for worker in self.new if worker.name not in gone),
+            tuple(worker for worker in self.old if worker.name not in gone),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What supply answers to: how many replicas of which layout, and what there is."""
+
+    observed: Observed
+    choice: Choice
+    pools: tuple[Pool, ...]
+    fleet: Fleet
+    decision: ScalingDecision
+    scene: Scene
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The replicas to create, the fleet with those who are asked to leave, and what to say about it."""
+
+    creations: tuple[CreateWorker, ...]
+    fleet: Fleet
+    memory: CapacityMemory
+    rollout: Rollout
+    problem: Reason | None = None
+    note: str = ""
+    pause_seconds: float = 0.0
+
+
+def divide(workers: Sequence[Worker], scene: Scene) -> Fleet:
+    """Tell those who must leave from those who stay."""
+    departures = disruption.find_departures(workers, scene)
+    gone = {departure.worker.name for departure in departures}
+    staying = [worker for worker in workers if worker.name not in gone]
+    return Fleet(
+        departures,
+        tuple(worker for worker in staying if worker.revision == scene.revision),
+        tuple(worker for worker in staying if worker.revision != scene.revision),
+    )
+
+
+def supply(demand: Demand) -> Supply:
+    """Allocate the wanted replicas, then let the rollout say how many may come and who may go."""
+    observed, choice, fleet = demand.observed, demand.choice, demand.fleet
+    spec, now = observed.spec, demand.scene.now
+    failed = [w for w in observed.workers if w.finished and not _was_taken(w, demand.scene.interruptions)]
+    failures = disruption.record_failures(observed.capacity.failures, failed, now)
+    memory = replace(observed.capacity, failures=failures)
+    rollout = Rollout(spec.rollout, demand.decision.desired, fleet.new, fleet.old, failures, now)
+    if spec.deleted_at is not None or choice.layout is None:
+        return Supply((), fleet, memory, rollout)
+    pool = next((pool for pool in demand.pools if pool.name == choice.layout.pool), None)
+    if pool is None:
+        message = f"no node of pool {choice.layout.pool} exists and no GPUPool describes it"
+        return Supply((), fleet, memory, rollout, problem=Reason("PoolGone", message))
+    allocation = capacity.allocate(_need(demand, pool, choice.layout), memory, now)
+    wanted = sum(allocation.mix.wanted(kind) for kind in CapacityType)
+    rollout = replace(rollout, target=max(demand.decision.desired, wanted))
+    pause = disruption.backoff_seconds(failures, now)
+    room = min(rollout.room, _replacements(fleet)) if pause else rollout.room
+    return Supply(
+        creations=_create(demand, allocation, room, pool),
+        fleet=fleet.without(_wished(demand, allocation, rollout)),
+        memory=allocation.memory,
+        rollout=rollout,
+        problem=allocation.problem,
+        note=allocation.mix.note,
+        pause_seconds=pause,
+    )
+
+
+def _was_taken(worker: Worker, interruptions: Mapping[str, Interruption]) -> bool:
+    """True if a pod ended because its node did, which says nothing against the replica."""
+    return any(pod.disruption or pod.node in interruptions for pod in worker.pods)
+
+
+def _replacements(fleet: Fleet) -> int:
+    """Creations that no backoff may delay: for those whom something else than their own failure takes."""
+    return sum(not departure.worker.finished for departure in fleet.departures)
+
+
+def _need(demand: Demand, pool: Pool, layout: Layout) -> capacity.Need:
+    fleet = demand.fleet
+    lost = tuple(
+        (departure.worker.offer, departure.drain.started_at)
+        for departure in fleet.departures
+        if departure.forced and departure.worker.offer.capacity_type is CapacityType.SPOT
+    )
+    return capacity.Need(
+        target=demand.decision.desired,
+        spec=demand.observed.spec.capacity,
+        pool=pool,
+        gpus_per_replica=layout.gpus_per_replica,
+        staying=fleet.new,
+        others=(*fleet.old, *fleet.leaving),
+        lost=lost,
+    )
+
+
+def _create(demand: Demand, allocation: Allocation, room: int, pool: Pool) -> tuple[CreateWorker, ...]:
+    """The replicas that may be created now, each under the smallest number that is free."""
+    layout, revision = demand.choice.layout, demand.choice.revision
+    if layout is None or revision is None:
+        return ()
+    taken = {worker.name for worker in demand.observed.workers}
+    creations: list[CreateWorker] = []
+    for placement in allocation.placements[: max(0, room)]:
+        name = _free_name(f"{demand.observed.spec.name}-{revision[:6]}", taken)
+        taken.add(name)
+        creations.append(
+            CreateWorker(
+                worker=name,
+                revision=revision,
+                offer=capacity.key_of(placement.offer),
+                layout=layout,
+                requirements=(*pool.requirements, *placement.offer.requirements),
+                gpu_resource=pool.gpu_resource,
+                reason=placement.reason,
+            )
+        )
+    return tuple(creations)
+
+
+def _free_name(prefix: str, taken: set[str]) -> str:
+    return next(name for n in range(len(taken) + 1) if (name := f"{prefix}-{n}") not in taken)
+
+
+def _wished(demand: Demand, allocation: Allocation, rollout: Rollout) -> tuple[Departure, ...]:
+    """Who goes by our own wish: what found no node, what is old, what is too many."""
+    now = demand.scene.now
+    departures = [
+        disruption.ask_to_leave(worker, DrainCause.REBALANCE, reason, now)
+        for worker, reason in allocation.given_up
+    ]
+    if not demand.observed.spec.paused:
+        replaced = Reason("RollingOut", f"revision {demand.choice.revision} replaces it")
+        retired = rollout.retire(demand.decision.desired)
+        departures += [disruption.ask_to_leave(w, DrainCause.ROLLOUT, replaced, now) for w in retired]
+    gone = {departure.worker.name for departure in departures}
+    staying = [worker for worker in demand.fleet.staying if worker.name not in gone]
+    wanted = demand.decision.desired
+    fewer = Reason("ScalingDown", f"{wanted} replicas are wanted: {demand.decision.reason.message}")
+    surplus = _surplus(demand, allocation, staying)
+    departures += [disruption.ask_to_leave(w, DrainCause.SCALE_DOWN, fewer, now) for w in surplus]
+    return tuple(departures)
+
+
+def _surplus(demand: Demand, allocation: Allocation, staying: Sequence[Worker]) -> tuple[Worker, ...]:
+    """Whom a scale-down or a changed mix takes: what does not serve at once, the rest while enough serve."""
+    victims = disruption.choose_victims(
+        [worker for worker in staying if worker.revision == demand.choice.revision],
+        disruption.Victims(
+            surplus=dict(allocation.surplus),
+            samples=demand.scene.samples,
+            price=partial(capacity.price_of, pools=demand.pools),
+            risk=partial(_losses, allocation.memory),
+            revision=demand.choice.revision,
+        ),
+    )
+    spare = max(0, sum(worker.ready for worker in staying) - demand.decision.desired)
+    idle = [worker for worker in victims if not worker.ready]
+    return (*idle, *[worker for worker in victims if worker.ready][:spare])
+
+
+def _losses(memory: CapacityMemory, offer: OfferKey) -> float:
+    return float(sum(key == offer for key, _ in memory.losses))
