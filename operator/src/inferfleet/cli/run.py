@@ -1,0 +1,87 @@
+"""`inferfleet run`: the operator."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import click
+
+
+def _identity() -> str:
+    """The pod's name in a cluster; elsewhere the host and process, so that two on one host are two."""
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}_{os.getpid()}"
+
+
+@click.command()
+@click.option("--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="Kubeconfig to use.")
+@click.option("--context", help="Context of the kubeconfig.")
+@click.option(
+    "--namespace",
+    envvar="POD_NAMESPACE",
+    default="inferfleet-system",
+    show_default=True,
+    help="Namespace of the Lease.",
+)
+@click.option(
+    "--lease",
+    "lease_name",
+    envvar="INFERFLEET_LEASE",
+    default="inferfleet-operator",
+    show_default=True,
+    help="Name of the Lease.",
+)
+@click.option("--identity", default=_identity, help="Name of this replica in the Lease. Default: the pod's.")
+@click.option(
+    "--operator-image",
+    envvar="INFERFLEET_OPERATOR_IMAGE",
+    default="inferfleet/operator:dev",
+    show_default=True,
+    help="Image that carries the worker, for the init containers.",
+)
+@click.option(
+    "--health-port",
+    envvar="INFERFLEET_HEALTH_PORT",
+    default=8080,
+    show_default=True,
+    help="Port of /healthz, /readyz and /metrics.",
+)
+@click.option(
+    "--scrape-interval", default=2.0, show_default=True, help="Seconds between looks at the workers."
+)
+@click.option("--log-level", envvar="INFERFLEET_LOG_LEVEL", default="info", show_default=True)
+@click.option("--log-format", type=click.Choice(["json", "text"]), default="json", show_default=True)
+def run(
+    kubeconfig: str | None,
+    context: str | None,
+    namespace: str,
+    lease_name: str,
+    identity: str,
+    operator_image: str,
+    health_port: int,
+    scrape_interval: float,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Run the operator.
+
+    Several replicas may run: one leads by holding the Lease, the others stand by. SIGTERM hands the lease over
+    at once; losing it ends the process with exit code 1.
+    """
+    from inferfleet.shell.process import run as operate  # noqa: PLC0415 - `--help` stays light
+    from inferfleet.shell.settings import Settings  # noqa: PLC0415 - same
+    from inferfleet.telemetry.logs import configure_logs  # noqa: PLC0415 - same
+
+    configure_logs(log_level, plain=log_format == "text")
+    settings = Settings(
+        identity=identity,
+        namespace=namespace,
+        operator_image=operator_image,
+        kubeconfig=kubeconfig,
+        context=context,
+        lease_name=lease_name,
+        health_port=health_port,
+        scrape_interval_seconds=scrape_interval,
+    )
+    sys.exit(operate(settings))

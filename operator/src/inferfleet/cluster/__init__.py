@@ -1,0 +1,1 @@
+"""The cluster as the operator sees it, and every write to it."""

@@ -1,0 +1,184 @@
+"""Carrying out a plan's actions, in order, and telling apart what failed from what the world had done already."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any, Final, assert_never
+
+from inferfleet.cluster.client import STRATEGIC_PATCH, TRANSIENT, ApiFailure
+from inferfleet.cluster.fence import FencedApi
+from inferfleet.cluster.project import write_drain
+from inferfleet.cluster.resources import PODS, resource_of
+from inferfleet.values import (
+    Action,
+    AnnounceDrain,
+    CreateWorker,
+    DeletePod,
+    MarkDraining,
+    Reason,
+    RestartWorker,
+    SetServing,
+    labels,
+)
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY: Final = 8
+# The object is gone, is there already, or is another one by now: facts that the next pass sees.
+NOT_FOUND: Final = 404
+MOVED_ON: Final = frozenset({NOT_FOUND, 409})
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one action: done, overtaken by the world, or failed with a reason worth telling."""
+
+    action: Action
+    failure: Reason | None = None
+    moved_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What the executor needs of others.
+
+    `render` makes the pods of a new worker; `announce` tells a worker that it drains; `fold` takes the API
+    server's answer into the pod view, so that the next pass sees this one's writes.
+    """
+
+    render: Callable[[CreateWorker], Sequence[Manifest]]
+    announce: Callable[[AnnounceDrain], Awaitable[None]]
+    fold: Callable[[Manifest], None]
+
+
+class Executor:
+    """Executes actions in one namespace."""
+
+    def __init__(self, api: FencedApi, namespace: str, seams: Seams) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._seams = seams
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+
+    async def execute(self, actions: Sequence[Action]) -> tuple[Outcome, ...]:
+        """Execute actions in order; neighbours of one kind run together.
+
+        After a failure the later actions on the same pod wait for the next pass, the others go on.
+
+        Raises:
+            Fenced: when the lease may have been lost; nothing further was written.
+        """
+        outcomes: list[Outcome] = []
+        failed: set[str] = set()
+        for _, stage in groupby(actions, type):
+            due = [action for action in stage if _subject(action) not in failed]
+            done = await asyncio.gather(*map(self._attempt, due))
+            failed |= {_subject(outcome.action) for outcome in done if outcome.failure}
+            outcomes += done
+        return tuple(outcomes)
+
+    async def _attempt(self, action: Action) -> Outcome:
+        async with self._slots:
+            try:
+                await self._perform(action)
+            except ApiFailure as failure:
+                if failure.status in MOVED_ON:
+                    log.debug("moved on: %s: %s", action, failure)
+                    return Outcome(action, moved_on=True)
+                return Outcome(action, Reason(f"{type(action).__name__}Failed", f"{action}: {failure.message}"))
+            except TRANSIENT as error:
+                text = str(error) or type(error).__name__
+                return Outcome(action, Reason(f"{type(action).__name__}Failed", f"{action}: {text}"))
+            return Outcome(action)
+
+    async def _perform(self, action: Action) -> None:
+        match action:
+            case CreateWorker():
+                for pod in self._seams.render(action):
+                    await self._create(pod)
+            case SetServing():
+                await self._set_serving(action)
+            case MarkDraining():
+                note = {labels.DRAIN_ANNOTATION: write_drain(action.drain)}
+                body = {"metadata": {"uid": action.uid, "annotations": note}}
+                self._seams.fold(await self._api.patch(PODS.path(self._namespace, action.pod), body))
+            case AnnounceDrain():
+                await self._seams.announce(action)
+            case DeletePod():
+                await self._delete(action.pod, action.uid, action.grace_seconds)
+            case RestartWorker():
+                for name, uid in action.pods:
+                    await self._delete(name, uid, None)
+            case _:
+                assert_never(action)
+
+    async def _create(self, pod: Manifest) -> None:
+        """Create one pod of a worker; one that a crash left behind keeps its place."""
+        try:
+            self._seams.fold(await self._api.create(PODS.path(self._namespace), pod))
+        except ApiFailure as failure:
+            if failure.reason != "AlreadyExists":
+                raise
+
+    async def _set_serving(self, action: SetServing) -> None:
+        condition = {
+            "type": labels.SERVING_GATE,
+            "status": "True" if action.serving else "False",
+            "reason": action.reason.code,
+            "message": action.reason.message,
+            "lastTransitionTime": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        }
+        body = {"metadata": {"uid": action.uid}, "status": {"conditions": [condition]}}
+        path = PODS.path(self._namespace, action.pod, "status")
+        self._seams.fold(await self._api.patch(path, body, kind=STRATEGIC_PATCH))
+
+    async def _delete(self, pod: str, uid: str, grace_seconds: int | None) -> None:
+        path = PODS.path(self._namespace, pod)
+        answer = await self._api.delete(path, uid=uid, grace_seconds=grace_seconds)
+        if answer.get("kind") == PODS.kind and answer["metadata"].get("deletionTimestamp"):
+            self._seams.fold(answer)
+
+
+async def apply_objects(
+    api: FencedApi, namespace: str, manifests: Sequence[Manifest], present: Mapping[tuple[str, str], str]
+) -> tuple[tuple[Reason, ...], dict[tuple[str, str], str]]:
+    """Apply the objects around the workers whose digest differs from what is `present` by (kind, name).
+
+    Returns what could not be applied, such as an object whose CRD is not installed, and the digests that were
+    tried: an object that failed is not tried again before it changes or is due again.
+    """
+    problems: list[Reason] = []
+    tried: dict[tuple[str, str], str] = {}
+    for manifest in manifests:
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        digest = manifest["metadata"]["annotations"][labels.HASH_ANNOTATION]
+        tried[kind, name] = digest
+        if present.get((kind, name)) == digest:
+            continue
+        try:
+            await api.apply(resource_of(manifest).path(namespace, name), manifest)
+        except ApiFailure as failure:
+            advice = ": install its CRD, or switch it off in spec" if failure.status == NOT_FOUND else ""
+            problems.append(Reason(f"{kind}NotApplied", f"{kind} {name}: {failure.message}{advice}"))
+        except TRANSIENT as error:
+            problems.append(Reason(f"{kind}NotApplied", f"{kind} {name}: {str(error) or type(error).__name__}"))
+            del tried[kind, name]
+    return tuple(problems), tried
+
+
+def _subject(action: Action) -> str:
+    """The pod or worker that an action is about."""
+    match action:
+        case CreateWorker() | RestartWorker():
+            return action.worker
+        case SetServing() | MarkDraining() | AnnounceDrain() | DeletePod():
+            return action.pod
+        case _:
+            assert_never(action)

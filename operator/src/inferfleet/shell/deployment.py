@@ -1,0 +1,299 @@
+"""One deployment's passes: gather, plan, execute, tell. The plan is `reconcile.plan`'s alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from inferfleet import reconcile
+from inferfleet.api import (
+    InferenceDeployment,
+    InferenceDeploymentStatus,
+    Memory,
+    SpecError,
+    memory_from_status,
+    status_from_plan,
+)
+from inferfleet.cluster.client import TRANSIENT, ApiFailure
+from inferfleet.cluster.events import EventWriter, Subject
+from inferfleet.cluster.executor import Executor, Outcome, Seams, apply_objects
+from inferfleet.cluster.fence import Fenced, FencedApi
+from inferfleet.cluster.resources import DEPLOYMENTS
+from inferfleet.manifests import render_objects, render_worker
+from inferfleet.shell.model_source import ModelSource
+from inferfleet.shell.views import DeploymentRecord, Views, Wakes
+from inferfleet.telemetry.metrics import Metrics
+from inferfleet.telemetry.scrape import Scraper
+from inferfleet.telemetry.workers import WorkerClient
+from inferfleet.values import (
+    CreateWorker,
+    DeploymentSpec,
+    EngineSpec,
+    Event,
+    ModelSpec,
+    Observed,
+    Plan,
+    Reason,
+)
+
+log = logging.getLogger(__name__)
+
+# A burst of changes, such as the pods of a rollout becoming ready, is one pass.
+COALESCE_SECONDS: Final = 0.05
+AFTER_FAILURE_SECONDS: Final = 5.0
+LONGEST_PAUSE_SECONDS: Final = 60.0
+# Numbers that move with every sample are written no more often than this.
+NUMBERS_EVERY_SECONDS: Final = 10.0
+# Objects whose kinds are not watched (optional CRDs) are applied again so often.
+REAPPLY_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all deployments of a process share."""
+
+    api: FencedApi
+    views: Views
+    wakes: Wakes
+    scraper: Scraper
+    workers: WorkerClient
+    events: EventWriter
+    metrics: Metrics
+    operator_image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A deployment's spec as far as it makes sense; `resource` is None where nothing may be rendered."""
+
+    spec: DeploymentSpec
+    resource: InferenceDeployment | None
+    problem: Reason | None
+
+
+class DeploymentLoop:
+    """Looks after one InferenceDeployment (one uid) until it is gone or the process stops."""
+
+    def __init__(self, surroundings: Surroundings, key: str, uid: str) -> None:
+        namespace, name = key.split("/", 1)
+        self._all = surroundings
+        self._key = key
+        self._subject = Subject(namespace, name, uid)
+        self._flag = surroundings.wakes.of(key)
+        self._model = ModelSource(
+            surroundings.api, self._subject, self._flag.set, operator_image=surroundings.operator_image
+        )
+        self._memory: Memory | None = None
+        self._status: InferenceDeploymentStatus | None = None
+        self._told_at = 0.0
+        self._applied: dict[tuple[str, str], str] = {}
+        self._applied_at = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Pass after pass. Returns when the deployment may go, is gone, or `stop` is set (which also wakes).
+
+        `stop` ends the loop without a word to the cluster: the next process continues from the status.
+        """
+        pause = AFTER_FAILURE_SECONDS / 5
+        loaded = False
+        try:
+            while not stop.is_set():
+                self._flag.clear()
+                try:
+                    if not loaded:
+                        await self._model.load()
+                        loaded = True
+                    next_look = await self._pass()
+                    pause = AFTER_FAILURE_SECONDS / 5
+                except Fenced as fenced:
+                    log.warning("%s", fenced, extra={"deployment": self._key})
+                    next_look = AFTER_FAILURE_SECONDS
+                except Exception:
+                    log.exception("pass failed", extra={"deployment": self._key})
+                    self._all.metrics.pass_failures.inc()
+                    next_look = pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                if next_look is None:
+                    return
+                await self._sleep(next_look)
+        finally:
+            self._model.close()
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._flag.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(COALESCE_SECONDS)
+
+    async def _pass(self) -> float | None:
+        """One pass; seconds until the next one, None when the deployment may go."""
+        record = self._all.views.deployments.view.items.get((self._subject.namespace, self._subject.name))
+        if record is None or record.uid != self._subject.uid:
+            return None
+        now = time.time()
+        with self._all.metrics.pass_seconds.time():
+            reading = self._read(record)
+            observed = self._gather(reading, record)
+            plan = reconcile.plan(observed, now)
+        self._all.metrics.passes.inc()
+        failures = await self._execute(plan, reading)
+        self._remember(plan)
+        for event in (*plan.events, *(Event(failure, warning=True) for failure in failures)):
+            log.info("%s", event.reason, extra={"deployment": self._key, "event": event.reason.code})
+            await self._all.events.write(self._subject, event)
+        await self._tell(plan, observed, record, now)
+        self._all.metrics.observe_plan(self._subject.namespace, self._subject.name, plan)
+        if plan.finished:
+            self._all.metrics.forget(self._subject.namespace, self._subject.name)
+            return None
+        return min(plan.next_look_seconds, AFTER_FAILURE_SECONDS if failures else LONGEST_PAUSE_SECONDS)
+
+    def _read(self, record: DeploymentRecord) -> Reading:
+        """The spec as written, else the last one that made sense, else nothing but the deployment's name."""
+        try:
+            resource = InferenceDeployment.parse(record.raw)
+            return Reading(resource.to_values(), resource, None)
+        except SpecError as error:
+            problem = Reason(error.code, error.message)
+        if self._model.kept.spec is not None:
+            try:
+                resource = InferenceDeployment.parse({**record.raw, "spec": self._model.kept.spec})
+                return Reading(resource.to_values(), resource, problem)
+            except SpecError:
+                pass  # kept by another release of the operator
+        return Reading(_nameless(record), None, problem)
+
+    def _gather(self, reading: Reading, record: DeploymentRecord) -> Observed:
+        views, spec = self._all.views, reading.spec
+        if self._memory is None:
+            self._status = InferenceDeploymentStatus.model_validate(record.raw.get("status") or {})
+            self._memory = memory_from_status(self._status)
+        memory = self._memory
+        seeking = reading.resource if spec.deleted_at is None else None
+        model, model_problem = self._model.look(spec.model, seeking)
+        return Observed(
+            spec=spec,
+            workers=views.workers(self._key),
+            nodes=views.all_nodes(),
+            pool_specs=views.pool_specs(),
+            gpus_taken=views.gpus_taken(),
+            samples=self._all.scraper.samples(self._key),
+            model=model,
+            model_problem=model_problem,
+            spec_problem=reading.problem,
+            current_layout=memory.current_layout,
+            current_revision=memory.current_revision,
+            planned_from=memory.planned_from,
+            scaling=memory.scaling,
+            capacity=memory.capacity,
+            interruptions=memory.interruptions,
+            previous_conditions=memory.previous_conditions,
+            lost_requests=memory.lost_requests,
+            view_stale=views.problem(),
+        )
+
+    async def _execute(self, plan: Plan, reading: Reading) -> tuple[Reason, ...]:
+        """Carry out the plan; returns what failed."""
+        resource = reading.resource
+
+        def render(action: CreateWorker) -> list[dict[str, Any]]:
+            if resource is None:
+                raise ValueError("a worker was planned without a spec to render it from")
+            return render_worker(resource, action, operator_image=self._all.operator_image)
+
+        seams = Seams(render, self._all.workers.announce, self._all.views.pods.view.fold)
+        outcomes = await Executor(self._all.api, self._subject.namespace, seams).execute(plan.actions)
+        for outcome in outcomes:
+            self._report(outcome)
+        failures = tuple(outcome.failure for outcome in outcomes if outcome.failure)
+        if resource is None or reading.spec.deleted_at is not None or reading.spec.paused:
+            return failures
+        if reading.problem is None:
+            await self._model.keep_spec(resource)
+        return (*failures, *await self._apply(resource, plan))
+
+    async def _apply(self, resource: InferenceDeployment, plan: Plan) -> tuple[Reason, ...]:
+        """Apply the objects around the workers where they differ from what was rendered."""
+        views = self._all.views
+        if time.monotonic() - self._applied_at > REAPPLY_SECONDS:
+            self._applied, self._applied_at = {}, time.monotonic()
+        watched = {views.services.view.kind.resource.kind, views.budgets.view.kind.resource.kind}
+        unwatched = {known: digest for known, digest in self._applied.items() if known[0] not in watched}
+        present = {**unwatched, **views.objects(self._key)}
+        manifests = render_objects(resource, layout=plan.layout)
+        problems, self._applied = await apply_objects(
+            self._all.api, self._subject.namespace, manifests, present
+        )
+        return problems
+
+    def _report(self, outcome: Outcome) -> None:
+        kind = type(outcome.action).__name__
+        self._all.metrics.actions.labels(kind).inc()
+        if outcome.failure:
+            self._all.metrics.action_failures.labels(kind).inc()
+        verb = "failed" if outcome.failure else "overtaken" if outcome.moved_on else "done"
+        level = logging.WARNING if outcome.failure else logging.INFO
+        log.log(level, "%s", outcome.action, extra={"deployment": self._key, "action": kind, "outcome": verb})
+
+    def _remember(self, plan: Plan) -> None:
+        self._memory = Memory(
+            scaling=plan.scaling,
+            capacity=plan.capacity,
+            current_layout=plan.layout,
+            current_revision=plan.revision,
+            planned_from=plan.planned_from,
+            previous_conditions=plan.conditions,
+            interruptions=plan.interruptions,
+            lost_requests=plan.lost_requests,
+        )
+
+    async def _tell(self, plan: Plan, observed: Observed, record: DeploymentRecord, now: float) -> None:
+        """Write the status if it says something new; moving numbers alone can wait."""
+        previous = self._status or InferenceDeploymentStatus()
+        status = status_from_plan(plan, previous, record.generation, now, observed=observed)
+        if status == previous:
+            return
+        waited = time.monotonic() - self._told_at
+        if _steady(status) == _steady(previous) and waited < NUMBERS_EVERY_SECONDS:
+            return
+        body = {
+            "apiVersion": DEPLOYMENTS.api_version,
+            "kind": DEPLOYMENTS.kind,
+            "metadata": {"name": self._subject.name, "uid": self._subject.uid},
+            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+        path = DEPLOYMENTS.path(self._subject.namespace, self._subject.name, "status")
+        try:
+            self._all.views.deployments.view.fold(await self._all.api.apply(path, body))
+        except (ApiFailure, *TRANSIENT) as error:
+            log.warning("status was not written: %s", error, extra={"deployment": self._key})
+            return
+        self._status, self._told_at = status, time.monotonic()
+
+
+def _steady(status: InferenceDeploymentStatus) -> Mapping[str, Any]:
+    """A status without the numbers that move with every sample."""
+    conditions = [(c.type, c.status, c.reason, c.observed_generation) for c in status.conditions]
+    scaling = (status.scaling.desired, status.scaling.reason, status.scaling.limited_by)
+    moving = {"queue", "tokens_per_second", "cost", "pools", "rejected", "conditions", "scaling"}
+    return {**status.model_dump(exclude=moving), "conditions": conditions, "scaling": scaling}
+
+
+def _nameless(record: DeploymentRecord) -> DeploymentSpec:
+    """What is known of a deployment whose spec never made sense: nothing can be planned, only be said."""
+    metadata = record.raw["metadata"]
+    model = record.raw.get("spec", {}).get("model") or {}
+    spec = DeploymentSpec(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=record.uid,
+        generation=record.generation,
+        model=ModelSpec(str(model.get("id", "")) if isinstance(model, Mapping) else ""),
+        engine=EngineSpec(""),
+    )
+    return replace(spec, deleted_at=time.time()) if record.deleting else spec

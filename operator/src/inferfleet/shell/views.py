@@ -1,0 +1,260 @@
+"""Everything that passes read of the cluster, and who is woken by a change of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Never
+
+from inferfleet.api import GPUPool, SpecError
+from inferfleet.cluster import resources
+from inferfleet.cluster.client import ApiServer
+from inferfleet.cluster.informer import Informer, Kind, View
+from inferfleet.cluster.project import (
+    PodRecord,
+    gpus_taken,
+    group_workers,
+    key_of,
+    project_gpu_use,
+    project_node,
+    project_pod,
+)
+from inferfleet.telemetry.scrape import Target
+from inferfleet.values import Node, PodPhase, PoolSpec, Reason, Worker, labels
+
+log = logging.getLogger(__name__)
+
+Raw = Mapping[str, Any]
+
+EVERYONE: Final = "*"
+OURS: Final = f"{labels.MANAGED_BY}={labels.FIELD_MANAGER}"
+OTHERS: Final = f"{labels.MANAGED_BY}!={labels.FIELD_MANAGER}"
+PLACED: Final = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+
+
+class Wakes:
+    """One flag per deployment: something changed, look again. What changed is read from the views."""
+
+    def __init__(self) -> None:
+        self._flags: dict[str, asyncio.Event] = {}
+
+    def of(self, key: str) -> asyncio.Event:
+        """The flag of one deployment, made on first use."""
+        return self._flags.setdefault(key, asyncio.Event())
+
+    def forget(self, key: str) -> None:
+        """Drop the flag of a deployment that is gone."""
+        self._flags.pop(key, None)
+
+    def wake(self, key: str) -> None:
+        """Wake one deployment, or EVERYONE; a deployment that nobody looks after needs no waking."""
+        flags = self._flags.values() if key == EVERYONE else filter(None, [self._flags.get(key)])
+        for flag in flags:
+            flag.set()
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRecord:
+    """An InferenceDeployment as the API server has it: parsed by the pass, so that its errors are told."""
+
+    key: str
+    uid: str
+    generation: int
+    deleting: bool
+    raw: Raw
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRecord:
+    """A GPUPool; `spec` is None while what it says makes no sense."""
+
+    name: str
+    generation: int
+    spec: PoolSpec | None
+    status: Raw
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """An object around the workers: enough to see whether it is as it was rendered."""
+
+    deployment: str
+    kind: str
+    name: str
+    digest: str
+
+
+class Views:
+    """All views, with the questions that a pass asks of them."""
+
+    def __init__(self, api: ApiServer, wakes: Wakes) -> None:
+        wake = wakes.wake
+        self.deployments = Informer(api, _deployments(), wake)
+        self.pods = Informer(api, _pods(), wake)
+        self.gpu_use = Informer(api, _gpu_use(), wake)
+        self.nodes = Informer(api, _nodes(), wake)
+        self.pools = Informer(api, _pools(), wake)
+        self.services = Informer(api, _objects(resources.SERVICES), wake)
+        self.budgets = Informer(api, _objects(resources.DISRUPTION_BUDGETS), wake)
+        self._nodes: tuple[int, tuple[Node, ...]] = (-1, ())
+        self._taken: tuple[tuple[int, int], dict[str, int]] = ((-1, -1), {})
+
+    def informers(self) -> tuple[Informer[Any], ...]:
+        """All of them."""
+        return (
+            self.deployments,
+            self.pods,
+            self.gpu_use,
+            self.nodes,
+            self.pools,
+            self.services,
+            self.budgets,
+        )
+
+    def named(self) -> Iterator[tuple[str, View[Any]]]:
+        """All views by the plural of what they hold."""
+        for informer in self.informers():
+            kind = informer.view.kind
+            plural = kind.resource.plural
+            yield ("pods-of-others" if kind.label_selector == OTHERS else plural), informer.view
+
+    async def run(self) -> Never:
+        """Keep all views current."""
+        async with asyncio.TaskGroup() as group:
+            for informer in self.informers():
+                group.create_task(informer.run())
+        raise AssertionError("informers never end")
+
+    async def synced(self) -> None:
+        """Wait until everything was listed once; GPUPools only where their CRD is installed."""
+        for informer in self.informers():
+            if informer is not self.pools:
+                await informer.view.synced.wait()
+
+    def problem(self) -> Reason | None:
+        """Why nothing destructive may be decided now; None when all that matters is current."""
+        for informer in (self.deployments, self.pods, self.nodes, self.gpu_use):
+            problem = informer.view.problem
+            if problem:
+                return Reason("ViewStale", problem)
+        return None
+
+    def workers(self, key: str) -> tuple[Worker, ...]:
+        """The workers of one deployment."""
+        return group_workers(self.pods.view.of(key))
+
+    def all_nodes(self) -> tuple[Node, ...]:
+        """All nodes by name."""
+        view = self.nodes.view
+        if self._nodes[0] != view.changes:
+            self._nodes = (view.changes, tuple(view.items[key] for key in sorted(view.items)))
+        return self._nodes[1]
+
+    def pool_specs(self) -> tuple[PoolSpec, ...]:
+        """All GPUPools that make sense, by name."""
+        items = self.pools.view.items
+        return tuple(spec for key in sorted(items) if (spec := items[key].spec))
+
+    def gpus_taken(self) -> Mapping[str, int]:
+        """GPUs asked for on each node."""
+        stamp = (self.gpu_use.view.changes, self.pods.view.changes)
+        if self._taken[0] != stamp:
+            self._taken = (
+                stamp,
+                gpus_taken(self.gpu_use.view.items.values(), self.pods.view.items.values()),
+            )
+        return self._taken[1]
+
+    def objects(self, key: str) -> dict[tuple[str, str], str]:
+        """Digests of what is around the workers of a deployment, by kind and name."""
+        found = (*self.services.view.of(key), *self.budgets.view.of(key))
+        return {(record.kind, record.name): record.digest for record in found}
+
+    def targets(self) -> Iterator[Target]:
+        """The workers to look at: those whose leader runs and has an address."""
+        for record in self.pods.view.items.values():
+            pod = record.pod
+            if pod.rank == 0 and pod.ip and pod.phase is PodPhase.RUNNING:
+                yield Target(record.deployment, record.worker, pod.ip)
+
+
+def _deployments() -> Kind[DeploymentRecord]:
+    def project(raw: Raw) -> DeploymentRecord:
+        metadata = raw["metadata"]
+        return DeploymentRecord(
+            key=key_of(metadata["namespace"], metadata["name"]),
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 0),
+            deleting="deletionTimestamp" in metadata,
+            raw=raw,
+        )
+
+    def concerns(before: DeploymentRecord | None, after: DeploymentRecord | None) -> Iterable[str]:
+        """A new status is the operator's own word and wakes nobody."""
+        told = {(record.key, record.generation, record.deleting) for record in (before, after) if record}
+        if len(told) > 1 or before is None or after is None:
+            yield from {key for key, *_ in told}
+
+    return Kind(resources.DEPLOYMENTS, project, concerns)
+
+
+def _pods() -> Kind[PodRecord]:
+    def concerns(before: PodRecord | None, after: PodRecord | None) -> Iterable[str]:
+        return {record.deployment for record in (before, after) if record}
+
+    return Kind(
+        resources.PODS, project_pod, concerns, label_selector=OURS, group=lambda record: record.deployment
+    )
+
+
+def _gpu_use() -> Kind[tuple[str, int]]:
+    """GPUs held by others. They come and go without end, so they wake nobody: the next pass counts them."""
+    return Kind(
+        resources.PODS, project_gpu_use, lambda *_: (), label_selector=OTHERS, field_selector=PLACED
+    )
+
+
+def _nodes() -> Kind[Node]:
+    def concerns(before: Node | None, after: Node | None) -> Iterable[str]:
+        """Nodes without GPUs matter only for what they were or become."""
+        return (EVERYONE,) if any(node and node.gpus for node in (before, after)) else ()
+
+    return Kind(resources.NODES, project_node, concerns)
+
+
+def _pools() -> Kind[PoolRecord]:
+    def project(raw: Raw) -> PoolRecord:
+        metadata = raw["metadata"]
+        try:
+            spec = GPUPool.parse(raw).to_values()
+        except SpecError as error:
+            log.warning("GPUPool %s is left out: %s", metadata["name"], error)
+            spec = None
+        return PoolRecord(metadata["name"], metadata.get("generation", 0), spec, raw.get("status", {}))
+
+    def concerns(before: PoolRecord | None, after: PoolRecord | None) -> Iterable[str]:
+        return () if before and after and before.spec == after.spec else (EVERYONE,)
+
+    return Kind(resources.GPU_POOLS, project, concerns)
+
+
+def _objects(resource: resources.Resource) -> Kind[ObjectRecord]:
+    def project(raw: Raw) -> ObjectRecord | None:
+        metadata = raw["metadata"]
+        owner = metadata.get("labels", {}).get(labels.DEPLOYMENT)
+        if owner is None:
+            return None
+        return ObjectRecord(
+            deployment=key_of(metadata["namespace"], owner),
+            kind=resource.kind,
+            name=metadata["name"],
+            digest=metadata.get("annotations", {}).get(labels.HASH_ANNOTATION, ""),
+        )
+
+    def concerns(before: ObjectRecord | None, after: ObjectRecord | None) -> Iterable[str]:
+        """Only a lost or altered object needs anybody: what appears was just made."""
+        return {before.deployment} if before and (after is None or after.digest != before.digest) else ()
+
+    return Kind(resource, project, concerns, label_selector=OURS, group=lambda record: record.deployment)

@@ -1,0 +1,1 @@
+"""What the workers say, and what the operator says about itself."""

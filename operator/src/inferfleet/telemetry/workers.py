@@ -1,0 +1,113 @@
+"""Talking to the workers themselves: metrics and state in, drains out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Self
+
+import aiohttp
+from inferfleet_wire import (
+    DRAIN_PATH,
+    ENGINE_PORT,
+    METRICS_PATH,
+    SIDE_PORT,
+    STATE_PATH,
+    DrainRequest,
+    State,
+    WireError,
+)
+
+from inferfleet.telemetry.engine_metrics import EngineMetrics, read_engine_metrics
+from inferfleet.values import AnnounceDrain, EngineSample
+
+SCRAPE_SECONDS: Final = 5.0
+DRAIN_SECONDS: Final = 3.0
+CONNECTIONS: Final = 64
+
+
+class WorkerClient:
+    """One bounded pool of connections to all workers."""
+
+    def __init__(self, *, engine_port: int = ENGINE_PORT, side_port: int = SIDE_PORT) -> None:
+        self._engine_port = engine_port
+        self._side_port = side_port
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS))
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._session:
+            await self._session.close()
+
+    async def sample(self, worker: str, ip: str, at: float) -> EngineSample | None:
+        """Look at one worker through its engine and its side port; None when neither answers with sense."""
+        metrics, state = await asyncio.gather(self._metrics(ip), self._state(ip))
+        return combine(worker, at, metrics, state)
+
+    async def announce(self, action: AnnounceDrain) -> None:
+        """Tell a worker that it drains; raises aiohttp.ClientError or TimeoutError when it cannot be told."""
+        request = DrainRequest(action.drain.cause.value, action.drain.deadline, action.settle_seconds)
+        url = f"http://{_host(action.ip)}:{self._side_port}{DRAIN_PATH}"
+        timeout = aiohttp.ClientTimeout(total=DRAIN_SECONDS)
+        async with self._open().post(url, data=request.to_json(), timeout=timeout) as answer:
+            answer.raise_for_status()
+
+    async def _metrics(self, ip: str) -> EngineMetrics | None:
+        text = await self._get(f"http://{_host(ip)}:{self._engine_port}{METRICS_PATH}")
+        return None if text is None else read_engine_metrics(text)
+
+    async def _state(self, ip: str) -> State | None:
+        text = await self._get(f"http://{_host(ip)}:{self._side_port}{STATE_PATH}")
+        try:
+            return None if text is None else State.from_json(text)
+        except WireError:
+            return None
+
+    async def _get(self, url: str) -> str | None:
+        try:
+            timeout = aiohttp.ClientTimeout(total=SCRAPE_SECONDS)
+            async with self._open().get(url, timeout=timeout) as answer:
+                return await answer.text() if answer.ok else None
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError):
+            return None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the worker client is used outside its `async with`")
+        return self._session
+
+
+def combine(worker: str, at: float, metrics: EngineMetrics | None, state: State | None) -> EngineSample | None:
+    """One sample of what the engine and the gate said.
+
+    While the engine is silent (it loads, or is too busy to answer) the gate still knows what is inside it;
+    without a gate, what the engine holds is what is in flight.
+    """
+    if metrics is None and state is None:
+        return None
+    if metrics is None:
+        held = float(state.in_flight.requests) if state else 0.0
+        metrics = EngineMetrics(held, 0.0, None, None, None, None, (), ())
+    return EngineSample(
+        worker=worker,
+        at=at,
+        running=metrics.running,
+        waiting=metrics.waiting,
+        kv_usage=metrics.kv_usage,
+        prompt_tokens_total=metrics.prompt_tokens_total,
+        generation_tokens_total=metrics.generation_tokens_total,
+        arrivals_total=float(state.accepted_total) if state else None,
+        lost_total=float(sum(state.lost_total.values())) if state else 0.0,
+        kv_cache_tokens=metrics.kv_cache_tokens,
+        in_flight=state.in_flight.requests if state else round(metrics.running + metrics.waiting),
+        gate_phase=state.phase.value if state else "serving",
+        notices=tuple((n.kind.value, n.deadline, n.source) for n in state.notices) if state else (),
+        ttft_buckets=metrics.ttft_buckets,
+        itl_buckets=metrics.itl_buckets,
+    )
+
+
+def _host(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
