@@ -23,8 +23,21 @@ from inferfleet.values import (
     Worker,
 )
 
+_EXPECTED = frozenset(
+    {
+        (ConditionType.READY, False),
+        (ConditionType.CAPACITY_AVAILABLE, True),
+        (ConditionType.SCALING_ACTIVE, True),
+        (ConditionType.PROGRESSING, True),
+        (ConditionType.DISRUPTED, False),
+    }
+)
+"""What a deployment that was just made says anyway: no news."""
+
+_TALKATIVE = frozenset({ConditionType.SCALING_ACTIVE, ConditionType.PROGRESSING})
+"""Their reasons change all the time; only their status is news."""
+
 _BAD_WHEN_TRUE = frozenset({ConditionType.DISRUPTED})
-_QUIET_WHEN_FIRST_GOOD = frozenset({ConditionType.SCALING_ACTIVE, ConditionType.CAPACITY_AVAILABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +138,10 @@ def _scaling_active(found: Findings) -> Verdict:
     """Whether the number of replicas follows the load."""
     if found.observed.spec.paused:
         return False, Reason("Paused", f"spec.paused holds {found.decision.desired} replicas")
-    return found.decision.reason.code != "NoEvidence", found.decision.reason
+    if found.decision.reason.code != "NoEvidence":
+        return True, found.decision.reason
+    served = any(worker.ready for worker in found.staying)
+    return (False if served else None), found.decision.reason
 
 
 def _progressing(found: Findings) -> Verdict:
@@ -196,19 +212,11 @@ def _is_news(condition: Condition, before: Mapping[ConditionType, Condition]) ->
     known = before.get(condition.type)
     if condition.status is None:
         return False
-    if known is None:
-        return condition.type not in _QUIET_WHEN_FIRST_GOOD and not _is_quiet(condition)
-    if condition.type is ConditionType.SCALING_ACTIVE or condition.type is ConditionType.PROGRESSING:
-        return known.status != condition.status and not (condition.status and known.status is None)
+    if known is None or known.status is None:
+        return (condition.type, condition.status) not in _EXPECTED
+    if condition.type in _TALKATIVE:
+        return known.status != condition.status
     return (known.status, known.reason.code) != (condition.status, condition.reason.code)
-
-
-def _is_quiet(condition: Condition) -> bool:
-    """True for what is only the expected state of a deployment that was just made."""
-    starting = condition.type is ConditionType.READY and not condition.status
-    calm = condition.type is ConditionType.DISRUPTED and not condition.status
-    moving = condition.type is ConditionType.PROGRESSING and bool(condition.status)
-    return starting or calm or moving
 
 
 def _event(condition: Condition) -> Event:

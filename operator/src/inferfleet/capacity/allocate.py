@@ -133,8 +133,8 @@ def _place(wanted: Mix, staying: Sequence[Worker], market: Market) -> tuple[Plac
         for _ in range(wanted.wanted(kind) - have[kind]):
             offer = market.best(_candidates(kind, wanted, market))
             if offer is not None:
-                market.take(offer)
                 placements.append(Placement(offer, _place_reason(offer, wanted, market)))
+                market.take(offer)
     return tuple(placements)
 
 

@@ -102,7 +102,7 @@ def _pod_deleted(worker: Worker, scene: Scene) -> Departure | None:
 def _gate_closed(worker: Worker, scene: Scene) -> Departure | None:
     """The worker drains of its own accord (its preStop ran): it has no way back."""
     sample = scene.samples.get(worker.name)
-    if sample is None or sample.gate_phase == "serving":
+    if worker.drain is not None or sample is None or sample.gate_phase == "serving":
         return None
     reason = Reason("GateClosed", f"{worker.name} itself reports {sample.gate_phase}")
     return Departure(worker, Drain(DrainCause.NODE_DRAIN, scene.now, None), reason)

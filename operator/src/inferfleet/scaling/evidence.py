@@ -76,14 +76,18 @@ def is_sane(sample: EngineSample) -> bool:
 
 
 def remember(known: Samples, new: Samples, workers: Iterable[Worker], now: float) -> Samples:
-    """The sane samples of the last `RATE_SECONDS` of workers that exist, each once, oldest first."""
+    """The sane samples of the last `RATE_SECONDS` of workers that exist, each once, oldest first.
+
+    The newest of each is kept however old: it is the last that was heard of the work a dead worker takes along.
+    """
     names = {worker.name for worker in workers}
-    kept = {
+    sane = {
         (sample.at, sample.worker): sample
         for sample in (*known, *new)
-        if sample.worker in names and sample.at > now - RATE_SECONDS and is_sane(sample)
+        if sample.worker in names and is_sane(sample)
     }
-    return tuple(kept[key] for key in sorted(kept))
+    newest = {name: at for at, name in sorted(sane)}
+    return tuple(sane[at, name] for at, name in sorted(sane) if at > now - RATE_SECONDS or newest[name] == at)
 
 
 def fresh_samples(samples: Samples, now: float) -> dict[str, EngineSample]:
