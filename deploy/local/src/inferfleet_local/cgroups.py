@@ -52,9 +52,7 @@ def remove_all(cluster: str, root: Path = ROOT) -> None:
     """
     if not root.exists():
         return
-    groups = [
-        group for hierarchy in hierarchies(root) for group in hierarchy.glob(f"{PREFIX}{cluster}.*")
-    ]
+    groups = [group for hierarchy in hierarchies(root) for group in hierarchy.glob(f"{PREFIX}{cluster}.*")]
     if not await_true(lambda: _removed(groups), timeout_seconds=10):
         raise ClusterError(f"control groups {[str(group) for group in groups if group.exists()]} are in use")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from inferfleet_local import binaries, cluster, packages, real
 from inferfleet_local.errors import ClusterError
 from inferfleet_local.progress import Progress
+from inferfleet_local.real import NodeAct
 from inferfleet_local.state import Flavour, locked, places, read_record
 
 if TYPE_CHECKING:
@@ -17,83 +18,103 @@ if TYPE_CHECKING:
     from inferfleet_local.state import Places
 
 DISRUPTED = "karpenter.sh/disrupted"
-
-
-def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
-    named = argparse.ArgumentParser(add_help=False)
-    named.add_argument("--name", help="the cluster's name (default: inferfleet; inferfleet-api for flavour api)")
-    flavoured = argparse.ArgumentParser(add_help=False, parents=[named])
-    flavoured.add_argument("--flavour", type=Flavour, choices=list(Flavour), default=Flavour.NODES)
-    whole = argparse.ArgumentParser(prog="python -m inferfleet_local", description=__doc__)
-    commands = whole.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", parents=[flavoured], help="start a cluster, or finish starting it")
-    up.add_argument("--nodes", type=int, help="how many nodes (default: 2 real ones, no simulated ones)")
-    up.add_argument(
-        "--images", nargs="*", default=[], choices=[*cluster.IMAGES, []], help="build these and load them"
-    )
-    commands.add_parser("down", parents=[flavoured], help="take a cluster down and remove all that it made")
-    commands.add_parser("status", parents=[named], help="describe one cluster, or all")
-    commands.add_parser("build", parents=[flavoured], help="build the programs only")
-    commands.add_parser("env", parents=[flavoured], help="print shell lines for KUBECONFIG and PATH")
-    commands.add_parser("kubeconfig", parents=[flavoured], help="print the kubeconfig's path")
-    node = commands.add_parser("node", parents=[named], help="do something to a real node")
-    node.add_argument("act", choices=["taint", "untaint", "cutoff", "restore", "kill", "start"])
-    node.add_argument("node")
-    node.add_argument("--key", default=DISRUPTED, help="the taint's key (default: %(default)s)")
-    images = commands.add_parser("images", parents=[named], help="build images, load them into the nodes")
-    images.add_argument("act", choices=["build", "load"])
-    images.add_argument("images", nargs="*", default=list(cluster.IMAGES))
-    return whole
+TAINT, UNTAINT = "taint", "untaint"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command; an error that the user can mend is one line, not a traceback."""
     options = parser().parse_args(arguments)
-    flavour = getattr(options, "flavour", Flavour.NODES)
     try:
-        where = places(options.name or cluster.DEFAULT_NAMES[flavour])
-        _carry_out(options, where, flavour)
+        options.carry_out(options)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        return 130
     return 0
 
 
-def _carry_out(options: argparse.Namespace, where: Places, flavour: Flavour) -> None:
-    progress = Progress()
-    match options.command:
-        case "up":
-            cluster.up(where, flavour, progress, nodes=options.nodes, images=options.images)
-        case "down":
-            cluster.down(where, progress)
-        case "status":
-            names = [options.name] if options.name else cluster.all_names(where.state_root)
-            print("\n".join(cluster.status(places(name)) for name in names) or "no cluster is there")
-        case "build":
-            packages.ensure(flavour, where.state_root / "packages.log")
-            binaries.ensure(flavour, where.cache, where.state_root / "build.log", progress)
-        case "env":
-            print(cluster.environment(where))
-        case "kubeconfig":
-            print(where.kubeconfig)
-        case "node":
-            with locked(where):
-                _node(options, where)
-        case "images":
-            record = read_record(where)
-            real.build_and_load(where, record, options.images, progress, load=options.act == "load")
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--flavour", type=Flavour, choices=list(Flavour), default=Flavour.NODES)
+    shared.add_argument(
+        "--name", help="the cluster's name (default: inferfleet; inferfleet-api for flavour api)"
+    )
+    whole = argparse.ArgumentParser(prog="python -m inferfleet_local", description=__doc__)
+    commands = whole.add_subparsers(required=True)
+
+    up = commands.add_parser("up", parents=[shared], help="start a cluster, or finish starting it")
+    up.add_argument("--nodes", type=int, help="how many nodes (default: 2 real ones, no simulated ones)")
+    up.add_argument(
+        "--images", nargs="+", default=[], choices=cluster.IMAGES, help="build these and load them"
+    )
+    up.set_defaults(carry_out=_up)
+
+    down = commands.add_parser("down", parents=[shared], help="take a cluster down with all that it made")
+    down.set_defaults(carry_out=lambda options: cluster.down(_where(options), Progress()))
+
+    status = commands.add_parser("status", help="describe one cluster, or all")
+    status.add_argument("--name", help="only this one")
+    status.set_defaults(carry_out=_status)
+
+    build = commands.add_parser("build", parents=[shared], help="build the programs only")
+    build.set_defaults(carry_out=_build)
+
+    env = commands.add_parser("env", parents=[shared], help="print shell lines for KUBECONFIG and PATH")
+    env.set_defaults(carry_out=lambda options: print(cluster.environment(_where(options))))
+
+    kubeconfig = commands.add_parser("kubeconfig", parents=[shared], help="print the kubeconfig's path")
+    kubeconfig.set_defaults(carry_out=lambda options: print(_where(options).kubeconfig))
+
+    node = commands.add_parser("node", parents=[shared], help="do something to a node")
+    node.add_argument("act", choices=[TAINT, UNTAINT, *NodeAct])
+    node.add_argument("node")
+    node.add_argument("--key", default=DISRUPTED, help="the taint's key (default: %(default)s)")
+    node.set_defaults(carry_out=_node)
+
+    images = commands.add_parser("images", parents=[shared], help="build images, load them into the nodes")
+    images.add_argument("act", choices=["build", "load"])
+    images.add_argument("images", nargs="*", default=list(cluster.IMAGES))
+    images.set_defaults(carry_out=_images)
+    return whole
 
 
-def _node(options: argparse.Namespace, where: Places) -> None:
-    record = cluster.existing(where)
-    kubectl = cluster.own_kubectl(where)
-    match options.act:
-        case "taint":
-            kubectl("taint", "node", options.node, f"{options.key}=:NoSchedule", "--overwrite")
-        case "untaint":
-            kubectl("taint", "node", options.node, f"{options.key}:NoSchedule-")
-        case act:
-            real.act_on_node(where, record, cluster.ready_programs(where, record), options.node, act)
+def _where(options: argparse.Namespace) -> Places:
+    return places(options.name or cluster.DEFAULT_NAMES[options.flavour])
+
+
+def _up(options: argparse.Namespace) -> None:
+    cluster.up(
+        _where(options), options.flavour, Progress(), nodes=options.nodes, images=tuple(options.images)
+    )
+
+
+def _status(options: argparse.Namespace) -> None:
+    names = [options.name] if options.name else cluster.all_names(places("any").state_root)
+    print("\n".join(cluster.status(places(name)) for name in names) or "no cluster is there")
+
+
+def _build(options: argparse.Namespace) -> None:
+    where = _where(options)
+    packages.ensure(options.flavour, where.state_root / "packages.log")
+    binaries.ensure(options.flavour, where.cache, where.state_root / "build.log", Progress())
+
+
+def _node(options: argparse.Namespace) -> None:
+    where = _where(options)
+    with locked(where):
+        if options.act in (TAINT, UNTAINT):
+            effect = f"{options.key}=:NoSchedule" if options.act == TAINT else f"{options.key}:NoSchedule-"
+            cluster.own_kubectl(where)("taint", "node", options.node, effect, "--overwrite")
+        else:
+            record = cluster.existing(where)
+            programs = cluster.ready_programs(where, record)
+            real.act_on_node(where, record, programs, options.node, NodeAct(options.act))
     print(f"{options.node}: {options.act} done")
 
+
+def _images(options: argparse.Namespace) -> None:
+    where = _where(options)
+    real.build_and_load(where, read_record(where), options.images, Progress(), load=options.act == "load")

@@ -207,4 +207,3 @@ def existing(where: Places) -> Record:
     if (record := read_record(where)) is None:
         raise ClusterError(f"{where.name} is not there: run `up` first")
     return record
-

@@ -45,7 +45,7 @@ class ControlPlane:
 
     @property
     def front_proxy(self) -> Authority:
-        """Signs the aggregation layer's client; were it the same authority, any user could pose as a proxy."""
+        """Signs the aggregation layer's client; with the users' authority, any user could pose as one."""
         return Authority(self.where.folder / "pki", "front-proxy-ca")
 
     @property
@@ -108,7 +108,9 @@ def api_server_arguments(plane: ControlPlane) -> list[str | Path]:
         common_name="kube-apiserver",
         alternatives=[*(f"DNS:{name}" for name in names), f"IP:{plan.host}", f"IP:{plan.api_service}"],
     )
-    to_kubelet = authority.issue("apiserver-kubelet", common_name="kube-apiserver", organization=ADMINISTRATORS)
+    to_kubelet = authority.issue(
+        "apiserver-kubelet", common_name="kube-apiserver", organization=ADMINISTRATORS
+    )
     proxy = plane.front_proxy.issue("front-proxy", common_name="front-proxy-client")
     accounts = new_key(plane.where.folder / "pki" / "service-accounts.key")
     return [
@@ -177,7 +179,7 @@ def scheduler_arguments(plane: ControlPlane) -> list[str | Path]:
 
 def dns_configuration(plan: AddressPlan, account: Path) -> str:
     """Render CoreDNS' Corefile: the cluster's names, and for all others that they do not exist."""
-    return f""".:53 {{
+    return f"""cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {{
     bind {plan.host}
     errors
     kubernetes cluster.local in-addr.arpa ip6.arpa {{
@@ -185,7 +187,11 @@ def dns_configuration(plan: AddressPlan, account: Path) -> str:
         pods insecure
         ttl 5
     }}
-    template ANY ANY . {{
+}}
+.:53 {{
+    bind {plan.host}
+    errors
+    template ANY ANY {{
         rcode NXDOMAIN
     }}
 }}

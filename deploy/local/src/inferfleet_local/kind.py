@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferfleet_local.gpus import await_gpus
 from inferfleet_local.kubectl import Kubectl
 from inferfleet_local.machines import Machine, machines
 from inferfleet_local.run import run, run_logged
@@ -34,10 +35,15 @@ def up(where: Places, count: int, progress: Progress) -> Kubectl:
         write_atomically(settings, json.dumps(configuration(machines(count)), indent=1))
         with progress.step("kind create"):
             run_logged(
-                ["kind", "create", "cluster", "--name", where.name, "--config", settings, "--wait", "120s"]
-                + ["--kubeconfig", where.kubeconfig],
+                [
+                    *("kind", "create", "cluster", "--name", where.name, "--config", settings),
+                    *("--wait", "120s", "--kubeconfig", where.kubeconfig),
+                ],
                 where.logs / "kind.log",
             )
+    with progress.step("nodes ready"):
+        workers = kubectl.get("nodes", "-l", "nvidia.com/gpu.present=true")["items"]
+        await_gpus(kubectl, {one["metadata"]["name"]: Machine(1).gpus for one in workers}, {})
     return kubectl
 
 

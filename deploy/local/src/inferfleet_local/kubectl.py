@@ -60,17 +60,3 @@ class Kubectl:
         await_true(lambda: self.ready or not going_on(), timeout_seconds=READY_SECONDS)
         if not self.ready:
             raise ClusterError(f"the API server is not ready, log {log}:\n{tail(log)}")
-
-
-def ready_nodes(nodes: Mapping[str, Any], resource: str, amount: int) -> set[str]:
-    """Return the names of the nodes of a NodeList that are Ready and offer an amount of a resource."""
-    return {
-        node["metadata"]["name"]
-        for node in nodes["items"]
-        if _is_ready(node) and int(node["status"].get("allocatable", {}).get(resource, "0")) >= amount
-    }
-
-
-def _is_ready(node: Mapping[str, Any]) -> bool:
-    conditions = node["status"].get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

@@ -1,4 +1,4 @@
-"""What the nodes pretend to be: GPU machines of a cloud, as GPU Feature Discovery and Karpenter label them."""
+"""What the nodes pretend to be: GPU machines, labelled as GPU Feature Discovery and Karpenter do."""
 
 from __future__ import annotations
 

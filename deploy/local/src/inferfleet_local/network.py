@@ -9,6 +9,7 @@ again and why nothing else is touched.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from pathlib import Path
@@ -103,7 +104,9 @@ def taken_ranges() -> list[IPv4Network]:
     return [
         IPv4Network(route["dst"])
         for route in routes
-        if route["dst"] != "default" and route.get("protocol") != ROUTE_PROTOCOL and route.get("dev") != BRIDGE
+        if route["dst"] != "default"
+        and route.get("protocol") != ROUTE_PROTOCOL
+        and route.get("dev") != BRIDGE
     ]
 
 
@@ -137,7 +140,7 @@ def service_route(plan: AddressPlan, index: int | None) -> list[str]:
 
 
 def inside_commands(plan: AddressPlan, index: int) -> list[str]:
-    """Render the node's own view: its address, the other nodes' pods, and services; no way out of the machine."""
+    """Render the node's own view: its address, other nodes' pods, services; no way out of the machine."""
     others = (
         f"route replace {plan.node_pods(other)} via {plan.node(other)}"
         for other in range(1, MOST_NODES + 1)
@@ -149,6 +152,7 @@ def inside_commands(plan: AddressPlan, index: int) -> list[str]:
         "link set eth0 up",
         *others,
         f"route replace {plan.services} via {plan.host}",
+        "route replace unreachable default",
     ]
 
 
@@ -194,13 +198,19 @@ def claim(folder: Path) -> None:
         raise ClusterError(f"this machine already runs real nodes: cluster {other}; take it down first")
 
 
+def remove_link(index: int) -> None:
+    """Remove a node's link now; the kernel removes it with the node's namespace, but takes its time."""
+    if link_exists(link_name(index)):
+        with suppress(ClusterError):  # the kernel was faster
+            run(["ip", "link", "delete", link_name(index)])
+
+
 def remove(folder: Path) -> None:
     """Remove links and routes, if they are this cluster's."""
     if owner() not in (None, "", str(folder)):
         return
     for index in range(1, MOST_NODES + 1):
-        if link_exists(link_name(index)):
-            run(["ip", "link", "delete", link_name(index)])
+        remove_link(index)
     if link_exists(BRIDGE):
         run(["ip", "link", "delete", BRIDGE])
     run(["ip", "-4", "route", "flush", "proto", ROUTE_PROTOCOL])

@@ -54,27 +54,35 @@ class Node:
             return "killed"
         return "running" if self.connected else "cut off"
 
-    def boot(self, plane: ControlPlane, pause_image: str) -> None:
+    def boot(self, plane: ControlPlane, pause_image: str) -> bool:
         """Start it, or reconnect it if it runs; returns when its containerd answers.
+
+        Returns:
+            Whether it was started now.
 
         Raises:
             ClusterError: It does not come up; the message names the log.
         """
-        if self.process is None:
+        starting = self.process is None
+        if starting:
             self._prepare(plane, pause_image)
-        holder = start(
-            self.where, self.name, [*OWN_NAMESPACES, "sh", self.where.node(self.name) / "boot.sh"]
-        )
+        holder = start(self.where, self.name, [*OWN_NAMESPACES, "sh", self.where.node(self.name) / "boot.sh"])
         self._connect(holder, plane.plan)
         socket = self.where.node_socket(self.name)
-        if not await_true(lambda: _answers(socket) or not holder.alive, timeout_seconds=30) or not holder.alive:
+        if (
+            not await_true(lambda: _answers(socket) or not holder.alive, timeout_seconds=30)
+            or not holder.alive
+        ):
             log = self.where.logs / f"{self.name}.log"
             raise ClusterError(f"{self.name} does not start, logs {log.with_suffix('')}*:\n{tail(log)}")
+        return starting
 
     def _prepare(self, plane: ControlPlane, pause_image: str) -> None:
         where, folder = self.where, self.where.node(self.name)
         if len(str(where.node_socket(self.name))) > SOCKET_PATH_LIMIT:
-            raise ClusterError(f"{where.node_socket(self.name)} is too long for a socket: set INFERFLEET_STATE")
+            raise ClusterError(
+                f"{where.node_socket(self.name)} is too long for a socket: set INFERFLEET_STATE"
+            )
         for fixed in FIXED_FOLDERS:
             (folder / "own" / fixed.strip("/").replace("/", "-")).mkdir(parents=True, exist_ok=True)
         where.node_images(self.name).mkdir(parents=True, exist_ok=True)
@@ -108,7 +116,9 @@ class Node:
         own = Path(f"/proc/{holder.pid}/ns/net")
         # a link made before the process has left the host's namespace would end up on the host
         if not await_true(lambda: _is_separate(own), timeout_seconds=10):
-            raise ClusterError(f"{self.name} got no network namespace: {tail(self.where.logs / f'{self.name}.log')}")
+            raise ClusterError(
+                f"{self.name} got no network namespace: {tail(self.where.logs / f'{self.name}.log')}"
+            )
         if not network.link_exists(link):
             ends = ["type", "veth", "peer", "name", "eth0", "netns", str(holder.pid)]
             run(["ip", "link", "add", link, *ends])
@@ -122,8 +132,7 @@ class Node:
         stop([holder], grace_seconds=0)
         if not await_true(lambda: not _inhabited(processes), timeout_seconds=20):
             raise ClusterError(f"processes of {self.name} survive it")
-        link = network.link_name(self.machine.index)
-        await_true(lambda: not network.link_exists(link), timeout_seconds=5)
+        network.remove_link(self.machine.index)
 
     def cut_off(self) -> None:
         """Unplug its link: it runs on, unseen."""

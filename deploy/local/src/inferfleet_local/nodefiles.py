@@ -41,7 +41,7 @@ class NodeSettings:
 
     @property
     def socket(self) -> Path:
-        """containerd's socket."""
+        """Where containerd listens."""
         return self.folder / "containerd.sock"
 
 
@@ -176,7 +176,10 @@ def boot_script(node: NodeSettings) -> str:
     It runs in namespaces of its own (processes, mounts, network), so that its end is the end of everything
     that the node ran, mounted or connected, as with a real machine. It also reaps what containers leave.
     """
-    name, log = node.machine.name, lambda program: quote(str(node.logs / f"{node.machine.name}-{program}.log"))
+    name = node.machine.name
+    log = {
+        one: quote(str(node.logs / f"{name}-{one}.log")) for one in ("containerd", "kubelet", "kube-proxy")
+    }
     own = node.folder / "own"
     binds = "\n".join(
         f"mount --bind {quote(str(own / path.strip('/').replace('/', '-')))} {path}" for path in FIXED_FOLDERS
@@ -193,7 +196,9 @@ def boot_script(node: NodeSettings) -> str:
         ]
     )
     containerd = f"containerd --config {quote(str(node.folder / 'containerd.toml'))}"
-    proxy = f"{quote(str(node.programs['kube-proxy']))} --config={quote(str(node.folder / 'kube-proxy.json'))}"
+    proxy = (
+        f"{quote(str(node.programs['kube-proxy']))} --config={quote(str(node.folder / 'kube-proxy.json'))}"
+    )
     return f"""#!/bin/sh
 # Boots {name}.
 set -eu
@@ -210,9 +215,9 @@ keep() {{
         sleep 1
     done
 }}
-keep {containerd} >>{log("containerd")} 2>&1 &
+keep {containerd} >>{log["containerd"]} 2>&1 &
 until [ -S {quote(str(node.socket))} ]; do sleep 0.05; done
-keep {kubelet} >>{log("kubelet")} 2>&1 &
-keep {proxy} >>{log("kube-proxy")} 2>&1 &
+keep {kubelet} >>{log["kubelet"]} 2>&1 &
+keep {proxy} >>{log["kube-proxy"]} 2>&1 &
 wait
 """

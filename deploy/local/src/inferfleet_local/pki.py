@@ -42,9 +42,11 @@ class Authority:
             new_key(pair.key)
             draft = pair.certificate.with_suffix(".draft")
             run(
-                ["openssl", "req", "-x509", "-new", "-key", pair.key, "-days", DAYS, "-out", draft]
-                + ["-subj", f"/CN=inferfleet-{self.name}"]
-                + ["-addext", "keyUsage=critical,keyCertSign,digitalSignature"]
+                [
+                    *("openssl", "req", "-x509", "-new", "-key", pair.key, "-days", DAYS, "-out", draft),
+                    *("-subj", f"/CN=inferfleet-{self.name}"),
+                    *("-addext", "keyUsage=critical,keyCertSign,digitalSignature"),
+                ]
             )
             draft.rename(pair.certificate)
         return pair
@@ -70,8 +72,10 @@ class Authority:
         draft, extensions = pair.certificate.with_suffix(".draft"), pair.certificate.with_suffix(".ext")
         extensions.write_text(extension_lines(alternatives))
         run(
-            ["openssl", "x509", "-req", "-CA", ours.certificate, "-CAkey", ours.key, "-days", DAYS]
-            + ["-set_serial", f"0x{_serial(name)}", "-extfile", extensions, "-out", draft],
+            [
+                *("openssl", "x509", "-req", "-CA", ours.certificate, "-CAkey", ours.key, "-days", DAYS),
+                *("-set_serial", f"0x{_serial(name)}", "-extfile", extensions, "-out", draft),
+            ],
             stdin=request,
         )
         extensions.unlink()

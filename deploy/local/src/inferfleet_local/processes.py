@@ -114,15 +114,19 @@ def stop(processes: Iterable[Process], *, grace_seconds: float = 5) -> None:
         ClusterError: One is still there after it was killed.
     """
     rest = [one for one in processes if one.alive]
-    for wait_seconds, number in ((grace_seconds, signal.SIGTERM), (10.0, signal.SIGKILL)):
-        if wait_seconds:
-            for one in rest:
-                with suppress(ProcessLookupError):
-                    os.kill(one.pid, number)
-            await_true(lambda: not any(map(_still_there, rest)), timeout_seconds=wait_seconds)
-            rest = [one for one in rest if one.alive]
+    if grace_seconds:
+        rest = _signal(rest, signal.SIGTERM, grace_seconds)
+    rest = _signal(rest, signal.SIGKILL, 10)
     if rest:
         raise ClusterError(f"processes {[one.pid for one in rest]} survive SIGKILL")
+
+
+def _signal(processes: Sequence[Process], number: signal.Signals, timeout_seconds: float) -> list[Process]:
+    for one in processes:
+        with suppress(ProcessLookupError):
+            os.kill(one.pid, number)
+    await_true(lambda: not any(map(_still_there, processes)), timeout_seconds=timeout_seconds)
+    return [one for one in processes if one.alive]
 
 
 def _still_there(one: Process) -> bool:

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferfleet_local import cgroups, images, network
 from inferfleet_local.controlplane import ControlPlane
 from inferfleet_local.errors import ClusterError
-from inferfleet_local.kubectl import ready_nodes
-from inferfleet_local.machines import GPU_RESOURCE, machine, machines
+from inferfleet_local.gpus import await_gpus
+from inferfleet_local.machines import machine, machines
 from inferfleet_local.node import Node
 from inferfleet_local.nodefiles import FIXED_FOLDERS
 from inferfleet_local.objects import dns_objects, storage_objects, volume_folders
-from inferfleet_local.processes import all_marked, await_true, stop
+from inferfleet_local.processes import all_marked, stop
 from inferfleet_local.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from inferfleet_local.binaries import Programs
     from inferfleet_local.kubectl import Kubectl
     from inferfleet_local.progress import Progress
     from inferfleet_local.state import Places, Record
 
+
+class NodeAct(StrEnum):
+    """What can be done to a real node."""
+
+    CUTOFF = "cutoff"
+    RESTORE = "restore"
+    KILL = "kill"
+    START = "start"
+
+
 CHECKOUT = Path(__file__).resolve().parents[4]
-READY_SECONDS = 120
 
 
 def up(
@@ -53,14 +63,13 @@ def up(
             plane.start_dns()
         nodes = [Node(where, one) for one in machines(record.nodes)]
         with progress.step("nodes started"):
-            for node in nodes:
-                node.boot(plane, images.PAUSE_IMAGE)
+            since = boot(nodes, plane)
             network.batch(service_route(plan, nodes))
         built_images.result()
     with progress.step("images loaded"):
         _load_images(where, nodes, image_names, progress)
     with progress.step("nodes ready"):
-        await_nodes(plane.kubectl, nodes)
+        await_nodes(plane.kubectl, nodes, since)
     return plane.kubectl
 
 
@@ -75,33 +84,15 @@ def _reserve(where: Places, record: Record) -> Record:
     return record
 
 
-def await_nodes(kubectl: Kubectl, nodes: Sequence[Node]) -> None:
-    """Give nodes their GPUs as they register, and wait until all are Ready and offer them.
-
-    Raises:
-        ClusterError: Some are not in time.
-    """
-    wanted = {node.name for node in nodes}
-    gpus = {node.name: node.machine.gpus for node in nodes}
-
-    def all_ready() -> bool:
-        listed = kubectl.get("nodes")
-        for one in listed["items"]:
-            name = one["metadata"]["name"]
-            if name in wanted and one["status"].get("capacity", {}).get(GPU_RESOURCE) != str(gpus[name]):
-                give_gpus(kubectl, name, gpus[name])
-        return wanted <= ready_nodes(listed, GPU_RESOURCE, 1)
-
-    if not await_true(all_ready, timeout_seconds=READY_SECONDS):
-        late = wanted - ready_nodes(kubectl.get("nodes"), GPU_RESOURCE, 1)
-        raise ClusterError(f"nodes {sorted(late)} are not ready after {READY_SECONDS} s, logs NODE-*.log")
+def boot(nodes: Iterable[Node], plane: ControlPlane) -> dict[str, datetime]:
+    """Start the nodes that do not run; return those, and when (whole seconds, as Kubernetes writes times)."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    return {node.name: now for node in nodes if node.boot(plane, images.PAUSE_IMAGE)}
 
 
-def give_gpus(kubectl: Kubectl, node: str, amount: int) -> None:
-    """Pretend that a node has GPUs; the kubelet takes the amount over into what may be allocated."""
-    path = f"/status/capacity/{GPU_RESOURCE.replace('/', '~1')}"
-    patch = [{"op": "add", "path": path, "value": str(amount)}]
-    kubectl("patch", "node", node, "--subresource=status", "--type=json", "-p", json.dumps(patch))
+def await_nodes(kubectl: Kubectl, nodes: Sequence[Node], since: Mapping[str, datetime]) -> None:
+    """Wait until all nodes are Ready and offer their GPUs."""
+    await_gpus(kubectl, {node.name: node.machine.gpus for node in nodes}, since)
 
 
 def service_route(plan: network.AddressPlan, nodes: Iterable[Node]) -> list[str]:
@@ -110,7 +101,7 @@ def service_route(plan: network.AddressPlan, nodes: Iterable[Node]) -> list[str]
     return network.service_route(plan, next(running, None))
 
 
-def act_on_node(where: Places, record: Record, programs: Programs, name: str, act: str) -> None:
+def act_on_node(where: Places, record: Record, programs: Programs, name: str, act: NodeAct) -> None:
     """Cut a node off, restore, kill or start it.
 
     Raises:
@@ -122,15 +113,14 @@ def act_on_node(where: Places, record: Record, programs: Programs, name: str, ac
     node = nodes[index - 1]
     plane = ControlPlane(where, network.AddressPlan(record.octet), programs)
     match act:
-        case "cutoff":
+        case NodeAct.CUTOFF:
             node.cut_off()
-        case "restore":
+        case NodeAct.RESTORE:
             node.restore(plane.plan)
-        case "kill":
+        case NodeAct.KILL:
             node.kill()
-        case "start":
-            node.boot(plane, images.PAUSE_IMAGE)
-            await_nodes(plane.kubectl, [node])
+        case NodeAct.START:
+            await_nodes(plane.kubectl, [node], boot([node], plane))
     network.batch(service_route(plane.plan, nodes))
 
 

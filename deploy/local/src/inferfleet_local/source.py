@@ -42,7 +42,9 @@ def choose(flavour: Flavour, environ: Mapping[str, str], engine_answers: Callabl
         return Source.ASSETS
     if environ.get("INFERFLEET_USE_KIND") == "1":
         if not engine_answers():
-            raise ClusterError("INFERFLEET_USE_KIND=1, but kind is not on PATH or no container engine answers")
+            raise ClusterError(
+                "INFERFLEET_USE_KIND=1, but kind is not on PATH or no container engine answers"
+            )
         return Source.KIND
     return Source.BUILT
 
