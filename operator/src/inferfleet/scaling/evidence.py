@@ -78,7 +78,7 @@ def is_sane(sample: EngineSample) -> bool:
 def remember(known: Samples, new: Samples, workers: Iterable[Worker], now: float) -> Samples:
     """The sane samples of the last `RATE_SECONDS` of workers that exist, each once, oldest first.
 
-    The newest of each is kept however old: it is the last that was heard of the work a dead worker takes along.
+    The newest of each is kept however old: it tells of the work that a dead worker takes along.
     """
     names = {worker.name for worker in workers}
     sane = {
