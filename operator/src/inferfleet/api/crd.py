@@ -130,6 +130,7 @@ def root_schema(resource: type[Resource]) -> dict[str, Any]:
         "type": "object",
         "description": schema["description"],
         "required": ["spec"],
+        "x-kubernetes-validations": schema["x-kubernetes-validations"],
         "properties": properties,
     }
 

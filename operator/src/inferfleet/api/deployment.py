@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+import re
+from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from inferfleet.api import spec as written
-from inferfleet.api.resource import Metadata, Resource, SpecError, instant, int_or_percent, seconds
+from inferfleet.api.resource import (
+    Metadata,
+    Resource,
+    Rule,
+    SpecError,
+    instant,
+    int_or_percent,
+    seconds,
+    validated,
+)
 from inferfleet.api.status import InferenceDeploymentStatus
 from inferfleet.values import (
     AutoscalingSpec,
@@ -24,9 +34,25 @@ from inferfleet.values import (
     Workload,
 )
 
+# The Service has the same name, and a pod's adds a worker and a rank to it; a host name has at most 63.
+MAX_NAME: Final = 40
+NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+NAME_HELP: Final = (
+    f"metadata.name must be a-z, 0-9 and -, start with a letter, and have at most {MAX_NAME} characters"
+)
+
 
 class InferenceDeployment(Resource):
     """A model served by a fleet of inference workers: planned, scaled, mixed over capacity types, drained."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validated(
+            Rule(
+                f"size(self.metadata.name) <= {MAX_NAME} && self.metadata.name.matches('{NAME_PATTERN}')",
+                NAME_HELP,
+            )
+        )
+    )
 
     api_version: Literal["inferfleet.dev/v1alpha1"] = "inferfleet.dev/v1alpha1"
     kind: Literal["InferenceDeployment"] = "InferenceDeployment"
@@ -38,14 +64,11 @@ class InferenceDeployment(Resource):
         """Return the spec as values.
 
         Raises:
-            SpecError: when the object's name leaves no room for the names of its pods.
+            SpecError: when no Service or pod could be named after the object.
         """
-        spec = self.spec
-        if len(self.metadata.name) > MAX_NAME:
-            raise SpecError(
-                "NameTooLong",
-                f"metadata.name has {len(self.metadata.name)} characters, at most {MAX_NAME} fit",
-            )
+        spec, name = self.spec, self.metadata.name
+        if len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name):
+            raise SpecError("InvalidName", NAME_HELP)
         return DeploymentSpec(
             name=self.metadata.name,
             namespace=self.metadata.namespace,
@@ -90,10 +113,6 @@ class InferenceDeployment(Resource):
             "tokenSecret": self.spec.model.token_secret and self.spec.model.token_secret.model_dump(),
         }
         return hashlib.sha256(json.dumps(rendered, sort_keys=True).encode()).hexdigest()[:10]
-
-
-# Longest name of a deployment: a pod's name adds a worker and a rank, and 63 is the limit of a host name.
-MAX_NAME = 40
 
 
 def _engine(engine: written.Engine) -> EngineSpec:

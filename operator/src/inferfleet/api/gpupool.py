@@ -150,6 +150,12 @@ class GPUPoolStatus(StatusPart):
 class GPUPool(Resource):
     """Nodes that are alike for planning: prices, interconnect and limits where labels cannot say them."""
 
+    model_config = ConfigDict(
+        json_schema_extra=validated(
+            Rule("size(self.metadata.name) <= 63", "metadata.name must have at most 63 characters")
+        )
+    )
+
     api_version: Literal["inferfleet.dev/v1alpha1"] = "inferfleet.dev/v1alpha1"
     kind: Literal["GPUPool"] = "GPUPool"
     metadata: Metadata
