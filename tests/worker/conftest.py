@@ -1,4 +1,4 @@
-"""Real processes for the worker's tests: the packed worker, a fake engine, and clients that see everything."""
+"""Real processes for the worker's tests: the packed worker, a fake engine, clients that see everything."""
 
 from __future__ import annotations
 
@@ -105,6 +105,11 @@ def hold(tmp_path: Path) -> Path:
     return path
 
 
+def answers(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port)):
+        return True
+
+
 @dataclass
 class GatedEngine:
     """A fake engine with a gate and no supervisor: the test holds the control word itself."""
@@ -130,9 +135,8 @@ def gated_engine(tmp_path: Path) -> Iterator[GatedEngine]:
     )
     accounts = Accounts(run_dir)
     engine = GatedEngine(port, process, control, accounts)
-    eventually(
-        lambda: engine.totals().gates == 1 and socket.create_connection(("127.0.0.1", port)).close() is None
-    )
+    eventually(lambda: engine.totals().gates == 1)
+    eventually(lambda: answers(port))
     yield engine
     process.kill()
     process.wait()

@@ -26,7 +26,7 @@ JSON = [(b"content-type", b"application/json")]
 
 
 async def body_of(receive: Any) -> bytes:
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         body += message.get("body", b"")
@@ -139,9 +139,13 @@ def main() -> None:
     server = uvicorn.Server(
         uvicorn.Config(gated(args.middleware), log_level="warning", http="httptools", lifespan="on")
     )
-    if args.ignore_sigterm:
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # as vLLM does: its own handler instead of uvicorn's, and exit code 0
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+
+    def stop(*_: object) -> None:
+        server.should_exit = not args.ignore_sigterm
+
+    signal.signal(signal.SIGTERM, stop)
     server.run(sockets=[listening])
     for other in others:
         other.terminate()

