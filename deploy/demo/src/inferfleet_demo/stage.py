@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 from inferfleet_demo.kube import Kube
 from inferfleet_demo.scene import NAMESPACE, Scene
-from inferfleet_local import cluster
+from inferfleet_local import binaries, cluster
 
 CHECKOUT = Path(__file__).parents[4]
 
@@ -20,7 +21,9 @@ def prepare() -> Scene:
     """
     began = time.monotonic()
     found = cluster.resolve("nodes", images=cluster.IMAGES)
-    scene = Scene(CHECKOUT, Kube(str(found.kubeconfig), NAMESPACE, found.search_path))
+    programs = binaries.built(found.flavour, found.where.cache)
+    path = binaries.search_path(programs) if programs else os.environ["PATH"]
+    scene = Scene(CHECKOUT, Kube(str(found.kubeconfig), NAMESPACE, path))
     scene.measured["cluster up"] = time.monotonic() - began
     scene.kube.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=5m")
     scene.saw(
