@@ -1,12 +1,13 @@
-"""Choose how one replica runs: model facts, pools, memory, speed, search. Pure: no clock, no network, no log."""
+"""Choose how one replica runs: model facts, pools, memory, speed, search. No clock, no network, no log."""
 
-from inferfleet.planning.accelerators import ACCELERATORS, find_accelerator
+from inferfleet.planning.accelerators import ACCELERATORS, find_accelerator, unknown_accelerator
 from inferfleet.planning.catalogue import catalogue_facts, catalogue_ids
+from inferfleet.planning.choose import plan_layout
 from inferfleet.planning.config_reader import ModelFactsError
 from inferfleet.planning.facts import model_facts
 from inferfleet.planning.feedback import correct, still_valid
 from inferfleet.planning.pools import discover_pools
-from inferfleet.planning.search import plan_layout
+from inferfleet.planning.prices import default_price
 from inferfleet.planning.tensors import Tensor
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "catalogue_facts",
     "catalogue_ids",
     "correct",
+    "default_price",
     "discover_pools",
     "find_accelerator",
     "model_facts",
     "plan_layout",
     "still_valid",
+    "unknown_accelerator",
 ]

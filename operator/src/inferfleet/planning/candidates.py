@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from inferfleet.planning.memory import Split
 from inferfleet.values import ModelFacts, ParallelismSpec, Pool
 
-_POWERS = (1, 2, 4, 8, 16)
+_POWERS: Final = (1, 2, 4, 8, 16)
+_NODES: Final = (2, 3, 4, 6, 8, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ def within_node(model: ModelFacts, pool: Pool, asked: ParallelismSpec) -> Iterat
             for data in ranks:
                 if tensor * pipeline * data > size and not forced:
                     continue
+                # ranks that also pipeline idle on each other's uneven steps: only where the user insists
+                if data > 1 and pipeline > 1 and not (asked.data and asked.pipeline):
+                    continue
+                if asked.expert_gpus not in {None, tensor * data}:
+                    continue
                 for expert in _expert_options(model, tensor * data, asked):
                     yield Candidate(pool, Split(tensor, pipeline, data, expert))
 
@@ -63,11 +70,13 @@ def across_nodes(model: ModelFacts, pool: Pool, asked: ParallelismSpec) -> Itera
     Meant for models that no single node of the pool can hold: a lost node costs the whole replica.
     """
     size = pool.gpus_per_node
-    most = pool.max_nodes if pool.max_nodes is not None else _POWERS[-1]
+    most = _NODES[-1] if pool.max_nodes is None else pool.max_nodes
     for tensor in (asked.tensor,) if asked.tensor else tuple(n for n in _POWERS if size % n == 0):
-        for nodes in range(2, min(most, _POWERS[-1]) + 1):
+        for nodes in (n for n in _NODES if n <= most):
             pipeline = nodes * size // tensor
             if asked.pipeline not in {None, pipeline} or (asked.data or 1) > 1 or size % tensor:
+                continue
+            if asked.expert_gpus not in {None, tensor}:
                 continue
             for expert in _expert_options(model, tensor, asked):
                 yield Candidate(pool, Split(tensor, pipeline, 1, expert))

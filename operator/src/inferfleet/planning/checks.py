@@ -142,7 +142,7 @@ def heads_divide(candidate: Candidate, question: Question) -> Miss | None:
 
 
 def widths_divide(candidate: Candidate, question: Question) -> Miss | None:
-    """Intermediate sizes and the padded vocabulary are multiples of TP; blocks of scales are not cut."""
+    """The intermediate size and the padded vocabulary are multiples of TP."""
     model, split = question.model, candidate.split
     if any(group.mlp_parameters for group in model.layer_groups) and model.intermediate_size % split.tensor:
         return Miss(
@@ -151,6 +151,12 @@ def widths_divide(candidate: Candidate, question: Question) -> Miss | None:
     vocabulary = ceil(model.vocab_size / _VOCABULARY_PADDING) * _VOCABULARY_PADDING
     if vocabulary % split.tensor:
         return Miss(Reason("WidthNotDivisible", f"padded vocabulary {vocabulary} over TP{split.tensor}"))
+    return None
+
+
+def experts_divide(candidate: Candidate, question: Question) -> Miss | None:
+    """Experts spread evenly over the GPUs, by number or by width; width cuts no block of scales."""
+    model, split = question.model, candidate.split
     if not model.experts:
         return None
     sharded = split.tensor * split.data
@@ -232,6 +238,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     data_parallel_makes_sense,
     heads_divide,
     widths_divide,
+    experts_divide,
     layers_are_enough,
     weights_fit,
     context_fits,
@@ -250,8 +257,8 @@ def first_miss(candidate: Candidate, question: Question) -> tuple[int, Miss] | N
 def price_per_gpu_hour(candidate: Candidate, spec: DeploymentSpec) -> float:
     """Return what a GPU of the pool costs under the spec's mix, 0.0 where no price is known.
 
-    Reserved capacity is taken first; else the spot share at its price and the rest on demand; a kind without a
-    price costs as the other.
+    Reserved capacity is taken first; else the spot share at its price and the rest on demand; a kind
+    without a price costs as the other.
     """
     prices: dict[CapacityType, float] = {}
     for offer in candidate.pool.offers:

@@ -82,8 +82,8 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the language model's part of a config, with what it inherits from the outer one.
 
-    Multimodal configs keep it under `text_config` or another name; the outer `num_attention_heads` may then be
-    that of another tower, or 1.
+    Multimodal configs keep it under `text_config` or another name; the outer `num_attention_heads` may then
+    be that of another tower, or 1.
     """
     for key in _NESTED:
         inner = config.get(key)

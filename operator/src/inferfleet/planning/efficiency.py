@@ -1,10 +1,10 @@
 """What share of a GPU's data sheet an engine reaches, per generation: the cold numbers of the speed model.
 
-ASSUMPTIONS until measured (`benchmarks/gpu/measure.py` prints the measured values): bandwidth 0.8 is the share
-that decode kernels reach on Hopper; matrix shares start from the highest measured matrix products of
-stas00/ml-engineering ("MAMF": A100 271 of 312, H100 794 of 989, B200 1745 of 2250, MI300X 668 of 1307 TFLOPS)
-and are lowered until the calibration table of `benchmarks/planner/calibration.py` is met. Latencies are those of
-NCCL and custom all-reduce kernels for small messages under CUDA graphs.
+ASSUMPTIONS until measured (`benchmarks/gpu/measure.py` prints the measured values): bandwidth 0.8 is the
+share that decode kernels reach on Hopper; matrix shares start from the highest measured matrix products of
+stas00/ml-engineering ("MAMF": A100 271 of 312, H100 794 of 989, B200 1745 of 2250, MI300X 668 of 1307
+TFLOPS) and are lowered until the calibration table of `benchmarks/planner/calibration.py` is met. Latencies
+are those of NCCL and custom all-reduce kernels for small messages under CUDA graphs.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ NETWORK_BYTES_PER_SECOND: Final = 12.5e9
 class Efficiency:
     """Shares are of the data sheet's rate; seconds are per event.
 
-    `step_seconds` is the engine's own time per step that is not hidden behind the GPU; `layer_seconds` the gaps
-    between kernels of a layer; `sequence_seconds` sampling and bookkeeping per sequence.
+    `step_seconds` is the engine's own time per step that is not hidden behind the GPU; `layer_seconds` the
+    gaps between kernels of a layer; `sequence_seconds` sampling and bookkeeping per sequence.
     """
 
     bandwidth: float
@@ -49,7 +49,7 @@ _CDNA3: Final = Efficiency(0.70, 0.42, 0.38, 0.30, layer_seconds=25e-6, step_sec
 _UNKNOWN: Final = Efficiency(0.70, 0.40, 0.35, 0.25, layer_seconds=30e-6, step_seconds=2e-3)
 
 
-def efficiency_of(gpu: Accelerator) -> Efficiency:
+def efficiency_of(gpu: Accelerator) -> Efficiency:  # noqa: PLR0911 - a table of cases
     """Return the generation's shares, by vendor and compute capability."""
     if not gpu.known:
         return _UNKNOWN

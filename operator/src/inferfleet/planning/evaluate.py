@@ -129,6 +129,18 @@ def _longest(candidate: Candidate, question: Question, space: int) -> int:
     return low
 
 
+def sketch(candidate: Candidate, question: Question) -> Layout:
+    """Return what is known of a candidate that failed a check: its split and weights, no prediction."""
+    engine = question.spec.engine
+    return _layout(
+        candidate,
+        question,
+        engine.max_num_batched_tokens or 0,
+        engine.max_num_seqs or 0,
+        question.context_tokens or 0,
+    )
+
+
 def _layout(candidate: Candidate, question: Question, budget: int, sequences: int, length: int) -> Layout:
     split, model = candidate.split, question.model
     return Layout(
@@ -173,8 +185,8 @@ def _warnings(candidate: Candidate, question: Question, length: int) -> tuple[Re
         found.append(
             Reason(
                 "UnknownAccelerator",
-                f"{gpu.name} is in no table: only its {gpu.memory_bytes / GIB:.0f} GiB are certain, its speed is "
-                "a cautious guess; state it in a GPUPool",
+                f"{gpu.name} is in no table: only its {gpu.memory_bytes / GIB:.0f} GiB are certain, its "
+                "speed is a cautious guess; state it in a GPUPool",
             )
         )
     if question.context_tokens is None and length < question.model.max_context_tokens:

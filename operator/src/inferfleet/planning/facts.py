@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from inferfleet.planning.accelerators import GIB
 from inferfleet.planning.config_reader import ModelFactsError, number, text_config
 from inferfleet.planning.layers import expert_width, experts, read_layers
 from inferfleet.planning.mixers import head_dim, kv_heads
@@ -15,17 +16,21 @@ from inferfleet.values import LayerGroup, ModelFacts, Reason
 
 # `model_type` of the language part, where the reading of the config was checked against the real size
 KNOWN: Final = frozenset(
-    """
-    llama mistral mixtral ministral3 qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next qwen3_5_text qwen3_5_moe_text
-    qwen2_vl qwen2_5_vl qwen2_vl_text qwen2_5_vl_text qwen3_vl_text qwen3_vl_moe_text gemma gemma2 gemma3_text
-    gemma3 phi phi3 phimoe gpt_oss deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 kimi_linear glm glm4 glm4_moe
-    glm4_moe_lite glm_moe_dsa llama4_text falcon falcon_h1 falcon_mamba mamba mamba2 jamba bamba nemotron
-    nemotron_h granite granitemoe granitemoehybrid cohere cohere2 olmo olmo2 olmo3 starcoder2 gpt2 gpt_neox
-    gpt_bigcode opt bloom mpt gptj persimmon stablelm internlm2 baichuan exaone exaone4 minimax minimax_m1
-    minimax_m2 minimax_text_01 ernie4_5 ernie4_5_moe smollm3 seed_oss hunyuan_v1_moe hunyuan_v1_dense
-    dots1 bailing_moe lfm2 arcee mimo
-    """.split()
-)
+    {
+        "llama", "mistral", "mixtral", "ministral3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe",
+        "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "qwen2_vl", "qwen2_5_vl", "qwen2_vl_text",
+        "qwen2_5_vl_text", "qwen3_vl_text", "qwen3_vl_moe_text", "gemma", "gemma2", "gemma3_text",
+        "gemma3", "phi", "phi3", "phimoe", "gpt_oss", "deepseek_v2", "deepseek_v3", "deepseek_v32",
+        "kimi_k2", "kimi_linear", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa",
+        "llama4_text", "falcon", "falcon_h1", "falcon_mamba", "mamba", "mamba2", "jamba", "bamba",
+        "nemotron", "nemotron_h", "granite", "granitemoe", "granitemoehybrid", "cohere", "cohere2",
+        "olmo", "olmo2", "olmo3", "starcoder2", "gpt2", "gpt_neox", "gpt_bigcode", "opt", "bloom",
+        "mpt", "gptj", "persimmon", "stablelm", "internlm2", "baichuan", "exaone", "exaone4",
+        "minimax", "minimax_m1", "minimax_m2", "minimax_text_01", "ernie4_5", "ernie4_5_moe",
+        "smollm3", "seed_oss", "hunyuan_v1_moe", "hunyuan_v1_dense", "dots1", "bailing_moe", "lfm2",
+        "arcee", "mimo",
+    }
+)  # fmt: skip
 # a file list this far from what the config implies is worth a word
 _SIZE_TOLERANCE: Final = 0.15
 _DEFAULT_CONTEXT: Final = 2048
@@ -135,7 +140,7 @@ def _layer(group: LayerGroup) -> int:
 
 
 def _layer_bytes(groups: tuple[LayerGroup, ...], quantization: Quantization | None, native: int) -> int:
-    """Bytes of all layers: attention stays native where the checkpoint says so, MXFP4 touches experts only."""
+    """Bytes of all layers: attention stays native where the checkpoint says so, MXFP4 packs only experts."""
     if quantization is None:
         return sum(_layer(group) * group.layers for group in groups) * native
     packed = quantization.weight_bits / 8
@@ -168,7 +173,7 @@ def _with_real_size(facts: ModelFacts, text: Mapping[str, Any], weight_bytes: in
         warnings=(
             Reason(
                 "WeightsDiffer",
-                f"the files hold {weight_bytes / 2**30:.1f} GiB, the config implies {reckoned / 2**30:.1f} GiB: "
+                f"the files hold {weight_bytes / GIB:.1f} GiB, the config implies {reckoned / GIB:.1f} GiB: "
                 "planned with the files",
             ),
         ),
@@ -179,12 +184,12 @@ def _tied_by_default(text: Mapping[str, Any]) -> bool:
     """What transformers assumes where the file is silent: untied, but for these families."""
     return str(text.get("model_type")) in {
         "gemma", "gemma2", "gemma3_text", "gemma3", "cohere", "cohere2", "gpt2", "gpt_bigcode", "bloom",
-        "opt", "mpt", "falcon", "mamba", "mamba2", "starcoder2", "lfm2",
+        "opt", "mpt", "mamba", "mamba2", "starcoder2", "lfm2",
     }  # fmt: skip
 
 
 def _context(text: Mapping[str, Any]) -> int:
-    """Return the longest context: stated, and stretched by a YaRN-like factor where that is how it is stated."""
+    """Return the longest context: as stated, or stretched by the YaRN factor that is stated with it."""
     stated = number(text, "context", _DEFAULT_CONTEXT)
     scaling = text.get("rope_scaling") or {}
     original = scaling.get("original_max_position_embeddings") if isinstance(scaling, Mapping) else None
@@ -209,5 +214,8 @@ def _tower_parameters(config: Mapping[str, Any]) -> int:
         hidden = number(tower, "hidden_size", number(tower, "embed_dim", 0))
         layers = number(tower, "layers", number(tower, "depth", 0))
         intermediate = number(tower, "intermediate", 0) or int(hidden * float(tower.get("mlp_ratio", 4)))
-        total += layers * (4 * hidden * hidden + 2 * hidden * intermediate) + 4 * hidden * hidden
+        matrices = 3 if tower.get("hidden_act") == "silu" else 2
+        merged = hidden * number(tower, "spatial_merge_size", 1) ** 2
+        projector = merged * merged + merged * number(tower, "out_hidden_size", hidden)
+        total += layers * (4 * hidden * hidden + matrices * hidden * intermediate) + projector
     return total

@@ -34,7 +34,8 @@ def correct(
             reasons.append(
                 Reason(
                     "KvCacheDrift",
-                    f"the engine holds {kv_cache_tokens} tokens of KV cache, planned were {layout.kv_cache_tokens}",
+                    f"the engine holds {kv_cache_tokens} tokens of KV cache, "
+                    f"planned were {layout.kv_cache_tokens}",
                 )
             )
         scale = kv_cache_tokens / layout.kv_cache_tokens if layout.kv_cache_tokens else 1.0
@@ -70,9 +71,9 @@ def still_valid(
 ) -> Reason | None:
     """Say why a layout that is in use can no longer be asked for, None while it can.
 
-    A better one elsewhere, or a pool without free nodes, is no reason: a layout changes only when the spec, the
-    model or the existence of its pool says so. A pool that vanished altogether may come back, and is no reason
-    while the spec does not exclude it.
+    A better one elsewhere, or a pool without free nodes, is no reason: a layout changes only when the spec,
+    the model or the existence of its pool says so. A pool that vanished altogether may come back, and is no
+    reason while the spec does not exclude it.
     """
     if spec.capacity.pools and layout.pool not in spec.capacity.pools:
         return Reason("PoolNotAllowed", f"capacity.pools no longer names {layout.pool}")

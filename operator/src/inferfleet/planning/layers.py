@@ -81,7 +81,7 @@ def _shared_width(config: Mapping[str, Any], expert: int) -> int:
     return 0
 
 
-def _is_sparse(config: Mapping[str, Any], index: int) -> bool:
+def _is_sparse(config: Mapping[str, Any], index: int) -> bool:  # noqa: PLR0911 - a table of cases
     """True where layer `index` has experts, by the rule that its family uses."""
     if experts(config) < 2:  # noqa: PLR2004 - a single expert is an MLP
         return False

@@ -16,8 +16,8 @@ from inferfleet.values import Accelerator, LayerGroup, Mixer, ModelFacts
 
 # loaders pad and keep scales beside the tensors: the sum of the files x 1.02 is the better estimate
 WEIGHTS_OVERHEAD: Final = 1.02
-# CUDA context, cuBLAS workspaces and, over several GPUs, NCCL and all-reduce buffers: memory that PyTorch does
-# not see; 0.3 and 2.1 GiB are measured on H100
+# CUDA context, cuBLAS workspaces and, over several GPUs, NCCL and all-reduce buffers: memory that PyTorch
+# does not see; 0.3 and 2.1 GiB are measured on H100
 RUNTIME_ALONE_BYTES: Final = int(0.3 * GIB)
 RUNTIME_GROUP_BYTES: Final = int(2.1 * GIB)
 # what the driver keeps of the memory that it reports: L4 23034 MiB against 22.05 GiB seen by PyTorch
@@ -63,9 +63,10 @@ def kv_element_bytes(model: ModelFacts, kv_cache_dtype: str) -> int:
 def weights_bytes_per_gpu(model: ModelFacts, split: Split) -> int:
     """Weights on the fullest GPU.
 
-    Layers split evenly over the pipeline, the vocabulary table sits on the first stage and the head on the last
-    (the same tensor twice if tied). What tensor parallelism replicates (MLA's down projections, KV heads past
-    their number) is counted on every GPU; attention is replicated over data-parallel ranks, experts are not.
+    Layers split evenly over the pipeline, the vocabulary table sits on the first stage and the head on the
+    last (the same tensor twice if tied). What tensor parallelism replicates (MLA's down projections, KV
+    heads past their number) is counted on every GPU; attention is replicated over data-parallel ranks,
+    experts are not.
     """
     groups = model.layer_groups
     tables = model.embedding_bytes or model.vocab_size * model.hidden_size * 2
@@ -124,8 +125,8 @@ def _kv_bytes(group: LayerGroup, split: Split, element_bytes: int) -> int:
 def activation_bytes(model: ModelFacts, split: Split, *, batched_tokens: int, sequences: int) -> int:
     """Peak working memory of one step, as the engine's profiling run sees it.
 
-    Tokens x (residual streams of the full width, plus the widest of the sharded intermediates), and the logits
-    of every sequence.
+    Tokens x (residual streams of the full width, plus the widest of the sharded intermediates), and the
+    logits of every sequence.
     """
     width = 2  # activations are 16 bit whatever the weights are
     qkv = model.head_dim * (2 * model.attention_heads + 2 * model.kv_heads) / split.tensor

@@ -132,7 +132,7 @@ def _attention(config: Mapping[str, Any], window: int | None) -> LayerGroup:
         head_dim(config),
     )
     value_dim = number(config, "v_head_dim", dim)
-    gated = bool(config.get("attn_output_gate")) or config.get("model_type") in {"qwen3_next"}
+    gated = bool(config.get("attn_output_gate")) or config.get("model_type") == "qwen3_next"
     queries = heads * dim * (2 if gated else 1)
     parallel = _mamba2(config) if config.get("model_type") == "falcon_h1" else None
     return LayerGroup(
@@ -169,6 +169,8 @@ def _latent(config: Mapping[str, Any]) -> LayerGroup:
         mixer_parameters=query + hidden * (rank + rope) + rank * heads * (nope + value)
         + heads * value * hidden + indexer,
         replicated_parameters=down + indexer,
+        key_dim=nope + rope,
+        value_dim=value,
         latent_dim=rank + rope,
         index_bytes=index + 4 * -(-index // 128) if index else 0,
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Read a node's GPU, capacity type and place from the labels that clouds and device plugins put on it.
 
-Label names: GPU Feature Discovery (`nvidia.com/gpu.*`), AMD's node labeller (`amd.com/gpu.*`), Karpenter's AWS
-provider (`karpenter.k8s.aws/instance-gpu-*`), GKE (`cloud.google.com/gke-*`), EKS and AKS node groups.
+Label names: GPU Feature Discovery (`nvidia.com/gpu.*`), AMD's node labeller (`amd.com/gpu.*`), Karpenter's
+AWS provider (`karpenter.k8s.aws/instance-gpu-*`), GKE (`cloud.google.com/gke-*`), EKS and AKS node groups.
 """
 
 from __future__ import annotations

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, erf, inf, log, sqrt
+from typing import Final
 
 from inferfleet.planning.speed import StepModel
 from inferfleet.values import Objectives, Workload
+
+# without an objective a latency need only be finite
+_UNBOUNDED: Final = 1e9
+# more steps with a prompt in them than this, and the prompts that wait grow with every burst
+_MOST_CHUNKED: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,12 @@ def operate(
 ) -> OperatingPoint:
     """Return the largest batch that meets the objectives, or the batch of one where none does.
 
-    Latencies grow with the batch, so the largest is found by bisection. The caller compares the point with the
-    objectives: a batch of one that misses them is the nearest miss.
+    Latencies grow with the batch, so the largest is found by bisection. The caller compares the point with
+    the objectives: a batch of one that misses them is the nearest miss.
     """
     share = objectives.percentile / 100
-    ttft = inf if objectives.ttft_seconds is None else objectives.ttft_seconds
-    itl = inf if objectives.itl_seconds is None else objectives.itl_seconds
+    ttft = _UNBOUNDED if objectives.ttft_seconds is None else objectives.ttft_seconds
+    itl = _UNBOUNDED if objectives.itl_seconds is None else objectives.itl_seconds
     low, high = 1, max(1, _mean_of_peak(slots, share))
     best = _steady(step, workload, low, share, batched_tokens)
     if best.ttft_seconds > ttft or best.itl_seconds > itl:
@@ -69,7 +75,8 @@ def operate(
 def _mean_of_peak(slots: int, share: float) -> int:
     """The mean number of running requests whose percentile still finds a slot: mean + z sqrt(mean) <= slots.
 
-    Square-root staffing: with Poisson arrivals the number in service is close to Poisson itself (M/G/infinity).
+    Square-root staffing: with Poisson arrivals the number in service is close to Poisson itself
+    (M/G/infinity).
     """
     z = normal_quantile(share)
     root = (-z + sqrt(z * z + 4 * slots)) / 2
@@ -105,7 +112,7 @@ def _steady(
     itl = max(mean, tail + others + step.hops_seconds(batch))
     service = ceil(workload.prompt_tokens / chunk) * (chunk_seconds + others + step.hops_seconds(chunk))
     wait = 0.0
-    if chunked >= 1:
+    if chunked > _MOST_CHUNKED:
         wait = inf
     elif chunked > 1 - share:
         wait = service / (2 * (1 - chunked)) * log(chunked / (1 - share))

@@ -1,8 +1,8 @@
 """Default prices: dollars per GPU and hour, dated, replaced by what a GPUPool states.
 
-On-demand AWS: aws/karpenter-provider-aws, generated price list of 2026-07-20 for us-east-1. Spot AWS and all of
-GCP: skypilot-org/skypilot-catalog v7 (spot taken before the price cut of June 2025: the middle of the zones).
-They are there to rank, not to bill: clouds cut single GPUs by 40 % between two snapshots.
+On-demand AWS: aws/karpenter-provider-aws, generated price list of 2026-07-20 for us-east-1. Spot AWS and
+all of GCP: skypilot-org/skypilot-catalog v7 (spot taken before the price cut of June 2025: the middle of
+the zones). They are there to rank, not to bill: clouds cut single GPUs by 40 % between two snapshots.
 """
 
 from __future__ import annotations

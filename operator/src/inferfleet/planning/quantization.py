@@ -1,4 +1,4 @@
-"""What a checkpoint's quantisation, or one the user asks for, does to bytes and to the matrix units' format."""
+"""What quantisation, the checkpoint's or one the user asks for, does to bytes and matrix formats."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ONLINE: Final = MappingProxyType(
 )
 
 
-def read_quantization(config: Mapping[str, Any]) -> Quantization | None:
+def read_quantization(config: Mapping[str, Any]) -> Quantization | None:  # noqa: PLR0911 - a table of cases
     """Read `quantization_config` of a `config.json`; None for an unquantised checkpoint.
 
     Covers FP8 (per tensor and per block), AWQ, GPTQ, compressed-tensors, ModelOpt (FP8, NVFP4), MXFP4 and
@@ -147,8 +147,9 @@ def unquantised_bytes(model: ModelFacts) -> int:
 def unsupported_format(model: ModelFacts, gpu: Accelerator) -> Reason | None:
     """Say why the GPU cannot run the checkpoint's format at all, None where it can (if only weight-only).
 
-    Compute capabilities as in vLLM's table of supported quantisation hardware: AWQ and GPTQ from 7.5 (Turing),
-    FP8, MXFP4 and NVFP4 from 8.0 (weights unpacked into 16 bit below 8.9, 9.0 and 10.0). AMD: FP8 on MI300.
+    Compute capabilities as in vLLM's table of supported quantisation hardware: AWQ and GPTQ from 7.5
+    (Turing), FP8, MXFP4 and NVFP4 from 8.0 (weights unpacked into 16 bit below 8.9, 9.0 and 10.0). AMD: FP8
+    on MI300.
     """
     if gpu.vendor != "nvidia" or not model.quantization:
         return None

@@ -1,4 +1,4 @@
-"""Choose the layout: every candidate through the checks, the rest ranked by what a million tokens cost."""
+"""Try every candidate: through the checks first, then ranked by what a million tokens cost."""
 
 from __future__ import annotations
 
@@ -10,22 +10,10 @@ from typing import Final
 from inferfleet.planning.candidates import Candidate, across_nodes, within_node
 from inferfleet.planning.checks import CHECKS, Miss, Question, first_miss, price_per_gpu_hour
 from inferfleet.planning.evaluate import Outcome, evaluate
-from inferfleet.planning.quantization import requantise
-from inferfleet.values import (
-    DeploymentSpec,
-    Layout,
-    ModelFacts,
-    Planning,
-    Pool,
-    Reason,
-    Refusal,
-    Rejected,
-    Workload,
-)
+from inferfleet.values import DeploymentSpec, Layout, ModelFacts, Pool, Reason, Workload
 
-MOST_REJECTED: Final = 5
 # costs this close are a tie, which the fewer GPUs per replica win
-_TIE: Final = 1.01
+TIE: Final = 1.01
 _OBJECTIVES: Final = len(CHECKS)
 
 
@@ -136,120 +124,8 @@ def _rank(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
     if not ranked:
         return ()
     unpriced, least = cost(ranked[0])
-    tied = [each for each in ranked if cost(each)[0] == unpriced and cost(each)[1] <= least * _TIE]
-    winner = min(tied, key=lambda each: (each.candidate.split.gpus, order(each)))
+    tied = [each for each in ranked if cost(each)[0] == unpriced and cost(each)[1] <= least * TIE]
+    winner = min(
+        tied, key=lambda each: (each.candidate.split.gpus, each.candidate.split.pipeline, order(each))
+    )
     return (winner, *(each for each in ranked if each is not winner))
-
-
-def plan_layout(model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec) -> Planning:
-    """Return the cheapest layout that meets memory and objectives, or a refusal that says what would help.
-
-    The same model, pools and spec give the same answer, whatever is free at the moment: free GPUs are for
-    placement, not for planning.
-    """
-    allowed, problem = _allowed(pools, spec)
-    if problem:
-        return Planning(None, problem)
-    served: ModelFacts | Reason = model
-    if spec.engine.quantization:
-        served = requantise(model, spec.engine.quantization)
-    if isinstance(served, Reason):
-        return Planning(None, Refusal(served, "no layout was tried"))
-    limit = spec.model.context_length
-    if limit and limit > model.max_context_tokens:
-        return Planning(None, _context_refusal(limit, model))
-    found = search(served, allowed, spec)
-    if found.outcomes:
-        first, *others = found.outcomes
-        warnings = first.layout.warnings + ((found.workload_cut,) if found.workload_cut else ())
-        return Planning(
-            replace(first.layout, warnings=warnings), None, _rejected(first, others, found.failures)
-        )
-    return refuse(served, allowed, spec, found)
-
-
-def _allowed(pools: Sequence[Pool], spec: DeploymentSpec) -> tuple[tuple[Pool, ...], Refusal | None]:
-    names = ", ".join(pool.name for pool in pools)
-    if not pools:
-        return (), Refusal(
-            Reason("NoPools", "no node with GPUs that can be told, and no GPUPool that describes one"),
-            "label the nodes (GPU Feature Discovery does), or create a GPUPool",
-        )
-    missing = [name for name in spec.capacity.pools if name not in {pool.name for pool in pools}]
-    if missing:
-        return (), Refusal(
-            Reason("PoolNotFound", f"capacity.pools names {', '.join(missing)}; pools that exist: {names}"),
-            f"name one of: {names}",
-        )
-    return tuple(pool for pool in pools if not spec.capacity.pools or pool.name in spec.capacity.pools), None
-
-
-def _context_refusal(limit: int, model: ModelFacts) -> Refusal:
-    return Refusal(
-        Reason(
-            "ContextTooLong",
-            f"model.contextLength is {limit}, {model.model_id} was made for {model.max_context_tokens}",
-        ),
-        f"set model.contextLength to {model.max_context_tokens} or less",
-    )
-
-
-def _rejected(first: Outcome, others: Sequence[Outcome], failures: Sequence[Failure]) -> tuple[Rejected, ...]:
-    """The runners-up by cost, and of the failures the nearest of each kind, five in all."""
-    nearest = _distinct(failures)
-    room = max(MOST_REJECTED - len(nearest), 3)
-    losers = [
-        Rejected(_label(other.layout), _costlier(other, first), other.layout) for other in others[:room]
-    ]
-    losers += [Rejected(str(each.candidate), each.miss.reason, each.layout) for each in nearest]
-    return tuple(losers[:MOST_REJECTED])
-
-
-def _distinct(failures: Sequence[Failure]) -> tuple[Failure, ...]:
-    first: dict[tuple[str, str], Failure] = {}
-    for failure in failures:
-        first.setdefault((failure.candidate.pool.accelerator.name, failure.miss.reason.code), failure)
-    return tuple(first.values())
-
-
-def _label(layout: Layout) -> str:
-    return f"{layout} on {layout.pool}"
-
-
-def _costlier(other: Outcome, first: Outcome) -> Reason:
-    mine, best = other.layout.prediction, first.layout.prediction
-    if other.dollars_per_token and first.dollars_per_token:
-        if other.dollars_per_token <= first.dollars_per_token * _TIE:
-            return Reason(
-                "MoreGpusPerReplica",
-                f"costs the same within 1 %, but takes {other.layout.gpus_per_replica} GPUs "
-                f"instead of {first.layout.gpus_per_replica}",
-            )
-        return Reason(
-            "CostsMore",
-            f"{mine.dollars_per_million_tokens:.2f} $/Mtok against {best.dollars_per_million_tokens:.2f}",
-        )
-    if other.dollars_per_token == first.dollars_per_token:
-        return Reason(
-            "Slower",
-            f"{1 / other.gpu_seconds_per_token:.0f} tok/s per GPU against {1 / first.gpu_seconds_per_token:.0f}",
-        )
-    return Reason("NoPrice", "no price is known: priced pools are preferred")
-
-
-def refuse(model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec, found: Search) -> Planning:
-    """Say which candidate came nearest, and what would make the deployment possible."""
-    from inferfleet.planning.remedies import remedies  # noqa: PLC0415 - remedies plan again
-
-    nearest = found.failures[0]
-    fixes = remedies(model, pools, spec, nearest.miss)
-    rejected = tuple(
-        Rejected(str(each.candidate), each.miss.reason, each.layout) for each in _distinct(found.failures)
-    )[:MOST_REJECTED]
-    helps = f"; would do: {'; '.join(fixes)}" if fixes else ""
-    reason = nearest.miss.reason
-    return Planning(
-        None,
-        Refusal(reason, f"nearest was {nearest.candidate}: {reason.message}{helps}"),
-        rejected,
-    )

@@ -1,4 +1,4 @@
-"""How long one engine step takes: a roofline over one pipeline stage, plus what the GPUs say to each other."""
+"""How long one engine step takes: a roofline over one pipeline stage, and what GPUs say to each other."""
 
 from __future__ import annotations
 
@@ -76,7 +76,6 @@ def step_model(
     bandwidth = gpu.memory_bytes_per_second * able.bandwidth
     flops = matrix_flops(model, gpu) * (able.matrix_8bit if model.activation_bits < 16 else able.matrix)  # noqa: PLR2004
     sixteen = (gpu.bf16_flops or gpu.fp16_flops) * able.matrix
-    attention = (gpu.bf16_flops or gpu.fp16_flops) * able.attention
     tensor, stages = split.tensor, split.pipeline
     share = ceil(model.layers / stages) / model.layers
     groups = model.layer_groups
@@ -91,7 +90,15 @@ def step_model(
     hop = able.hop_seconds if gpus_per_node >= split.gpus else able.network_hop_seconds
     link = gpu.interconnect_bytes_per_second * able.link if gpus_per_node >= split.gpus else _network(able)
     head = model.vocab_size * model.hidden_size
-    element = kv_element_bytes(model, kv_cache_dtype)
+    attention = _Attention(
+        heads=model.attention_heads,
+        tensor=tensor,
+        element_bytes=kv_element_bytes(model, kv_cache_dtype),
+        bandwidth=bandwidth,
+        flops=(gpu.bf16_flops or gpu.fp16_flops) * able.attention,
+    )
+    whole = [group for group in groups if group.window_tokens is None]
+    windowed = [(group.window_tokens, group) for group in groups if group.window_tokens is not None]
     return StepModel(
         stages=stages,
         ranks=split.data,
@@ -102,32 +109,16 @@ def step_model(
         expert_hit=model.experts_per_token / model.experts if model.experts else 0.0,
         head_seconds=tables / tensor / bandwidth,
         head_seconds_per_token=2 * head / tensor / sixteen,
-        context_seconds_per_token=sum(
-            _read_seconds(group, tensor, element, bandwidth, model, attention)
-            for group in groups
-            if group.window_tokens is None
-        )
-        / stages,
-        window_seconds=tuple(
-            (group.window_tokens, _read_seconds(group, tensor, element, bandwidth, model, attention) / stages)
-            for group in groups
-            if group.window_tokens is not None
-        ),
+        context_seconds_per_token=sum(map(attention.read_seconds, whole)) / stages,
+        window_seconds=tuple((window, attention.read_seconds(group) / stages) for window, group in windowed),
         state_seconds=2
         * sum(group.layers * group.state_bytes for group in groups)
         / tensor
         / stages
         / bandwidth,
-        prefill_seconds_per_context_token=sum(
-            _attend_seconds(group, tensor, model, attention)
-            for group in groups
-            if group.window_tokens is None
-        )
-        / stages,
+        prefill_seconds_per_context_token=sum(map(attention.attend_seconds, whole)) / stages,
         prefill_window_seconds=tuple(
-            (group.window_tokens, _attend_seconds(group, tensor, model, attention) / stages)
-            for group in groups
-            if group.window_tokens is not None
+            (window, attention.attend_seconds(group) / stages) for window, group in windowed
         ),
         exchange_seconds=exchange * share,
         exchange_seconds_per_token=exchange_per_token * share,
@@ -138,29 +129,34 @@ def step_model(
     )
 
 
-def _read_seconds(
-    group: LayerGroup, tensor: int, element: int, bandwidth: float, model: ModelFacts, attention: float
-) -> float:
-    """Time per token of context to attend to it in a decode step, over all layers of the group.
+@dataclass(frozen=True, slots=True)
+class _Attention:
+    """What attention runs on: one GPU's share of the heads, at the rates that its kernels reach."""
 
-    Grouped queries are bound by reading the cache. The latent of MLA is read once and multiplied by every head,
-    which on many heads is the longer of the two (DeepSeek-V2, the absorbed form: 2 x heads x (2 x rank + rope)).
-    """
-    if group.mixer is Mixer.LATENT:
-        read = (group.latent_dim * element + group.index_bytes) / bandwidth
-        multiply = 2 * (2 * group.latent_dim) * model.attention_heads / tensor / attention
-        return group.layers * max(read, multiply)
-    heads = ceil(group.kv_heads / tensor)
-    return group.layers * heads * (group.key_dim + group.value_dim) * element / bandwidth
+    heads: int
+    tensor: int
+    element_bytes: int
+    bandwidth: float
+    flops: float
 
+    def read_seconds(self, group: LayerGroup) -> float:
+        """Time per token of context to attend to it in a decode step, over all layers of the group.
 
-def _attend_seconds(group: LayerGroup, tensor: int, model: ModelFacts, attention: float) -> float:
-    """Time per prompt token and token of context before it: two products over every query head."""
-    if group.mixer is Mixer.LATENT:
-        return group.layers * 2 * 320 * model.attention_heads / tensor / attention
-    if not group.kv_heads:
-        return 0.0
-    return group.layers * 2 * (group.key_dim + group.value_dim) * model.attention_heads / tensor / attention
+        Grouped queries are bound by reading the cache. The latent of MLA is read once and multiplied by every
+        head (the absorbed form of DeepSeek-V2), which on many heads is the longer of the two.
+        """
+        if group.mixer is Mixer.LATENT:
+            read = (group.latent_dim * self.element_bytes + group.index_bytes) / self.bandwidth
+            multiply = 2 * (2 * group.latent_dim) * self.heads / self.tensor / self.flops
+            return group.layers * max(read, multiply)
+        heads = ceil(group.kv_heads / self.tensor)
+        width = group.key_dim + group.value_dim
+        return group.layers * heads * width * self.element_bytes / self.bandwidth
+
+    def attend_seconds(self, group: LayerGroup) -> float:
+        """Time per prompt token and token of context before it: two products over every query head."""
+        width = group.key_dim + group.value_dim
+        return group.layers * 2 * width * self.heads / self.tensor / self.flops
 
 
 def _network(able: Efficiency) -> float:

@@ -128,7 +128,7 @@ def facts_from_tensors(
         warnings=(
             Reason(
                 "UnknownArchitecture",
-                f"{architecture} is not a known architecture: sized from the shapes of {len(tensors)} tensors",
+                f"{architecture} is not a known architecture: sized from its {len(tensors)} tensors",
             ),
         ),
     )

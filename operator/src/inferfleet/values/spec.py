@@ -49,12 +49,16 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class ParallelismSpec:
-    """Overrides by the user; None means that the planner chooses."""
+    """Overrides by the user; None means that the planner chooses.
+
+    `expert_gpus` is over how many GPUs experts are spread: tensor x data, where `expert` is true.
+    """
 
     tensor: int | None = None
     pipeline: int | None = None
     data: int | None = None
     expert: bool | None = None
+    expert_gpus: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
