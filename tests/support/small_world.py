@@ -1,7 +1,7 @@
 """A cluster in memory that does what plans say: nodes, a scheduler, engines, endpoints and streams.
 
-It is walked by hand, a second at a time, and keeps what a real cluster keeps between two lives of the operator:
-pods with their annotations, and the part of the last plan that goes into status.
+It is walked by hand, a second at a time, and keeps what a real cluster keeps between two lives of the
+operator: pods with their annotations, and the part of the last plan that goes into status.
 """
 
 from __future__ import annotations
@@ -134,9 +134,13 @@ class SmallWorld:
         """Put a NoSchedule taint on a node."""
         self._change_node(node, taints=(*self.nodes[node].taints, Taint(key, "NoSchedule")))
 
-    def untaint(self, node: str) -> None:
-        """Remove all taints."""
-        self._change_node(node, taints=())
+    def restore(self, node: str) -> None:
+        """Bring a node back: no taint, no cordon, power on; what ran on it when it died is gone."""
+        if node in self.dead_nodes:
+            self.dead_nodes.remove(node)
+            for worker in self._on(node):
+                self._remove(worker, list(worker.pods))
+        self._change_node(node, taints=(), unschedulable=False, not_ready_since=None)
 
     def cordon(self, node: str) -> None:
         """Mark a node unschedulable."""
@@ -277,7 +281,12 @@ class SmallWorld:
                 else:
                     taken[node.name] = taken.get(node.name, 0) + self._gpus(worker)
                     self._change_pod(
-                        worker.name, rank, node=node.name, unschedulable=None, phase=PodPhase.RUNNING, ip="10.0.0.1"
+                        worker.name,
+                        rank,
+                        node=node.name,
+                        unschedulable=None,
+                        phase=PodPhase.RUNNING,
+                        ip="10.0.0.1",
                     )
                     if rank == 0:
                         self.engines[worker.name] = Engine(ready_at=self.now + self.start_seconds)
@@ -290,7 +299,12 @@ class SmallWorld:
 
     def _run_engine(self, worker: Worker) -> None:
         engine, leader = self.engines.get(worker.name), worker.leader
-        if engine is None or leader.node in self.dead_nodes or leader.node not in self.nodes:
+        if (
+            engine is None
+            or worker.finished
+            or leader.node in self.dead_nodes
+            or leader.node not in self.nodes
+        ):
             return
         if worker.revision in self.broken_images:
             self._change_pods(worker.name, failure=Reason("CrashLoopBackOff", "the engine exits with 1"))
@@ -333,9 +347,7 @@ class SmallWorld:
             case SetServing():
                 self._by_uid(action.uid, lambda name, rank: self._serve(name, rank, action.serving))
             case MarkDraining():
-                self._by_uid(
-                    action.uid, lambda name, rank: self._change_pod(name, rank, drain=action.drain)
-                )
+                self._by_uid(action.uid, lambda name, rank: self._change_pod(name, rank, drain=action.drain))
             case AnnounceDrain():
                 name = action.pod.rsplit("-", 1)[0]
                 engine = self.engines[name]

@@ -66,10 +66,13 @@ def _nominal(target: int, spec: CapacitySpec, staying: Sequence[Worker], market:
     base = min(rest, max(0, spec.on_demand_base.of(target) - reserved))
     spot = min(rest - base, spec.spot_share.of(rest - base))
     on_demand = rest - spot
-    if spot and not market.of(CapacityType.SPOT):
-        return Mix(reserved, 0, rest, note="no spot is offered, on-demand serves its share")
-    if on_demand and not market.of(CapacityType.ON_DEMAND) and market.of(CapacityType.SPOT):
-        return Mix(reserved, rest, 0, note="no on-demand is offered, spot serves its share")
+    # what is not offered now cannot be bought, but what runs of it may stay
+    if spot > have[CapacityType.SPOT] and not market.of(CapacityType.SPOT):
+        spot = have[CapacityType.SPOT]
+        return Mix(reserved, spot, rest - spot, note="no spot is offered, on-demand serves its share")
+    if on_demand > have[CapacityType.ON_DEMAND] and not market.of(CapacityType.ON_DEMAND):
+        on_demand = have[CapacityType.ON_DEMAND]
+        return Mix(reserved, rest - on_demand, on_demand, note="no on-demand is offered, spot serves its share")
     return Mix(reserved, spot, on_demand)
 
 
