@@ -1,11 +1,11 @@
 """Bringing an image's OCI layout into the containerd of nodes, with each byte written once for all nodes.
 
-`ctr images import` copies every layer into the node's store and unpacks it there. For an engine of 5 GB that is
-1.5 minutes and 10 GB of disk a node. Nodes here share one disk, so instead
- - a layer's blob becomes a hard link to the layout's file, which containerd then finds ingested;
- - a layer that another node has unpacked is not unpacked again: its files become hard links in a snapshot that is
-   prepared and committed as the unpacking would have done. Layers are never written to, so sharing is safe, and
-   the kernel keeps the libraries of engines on several nodes in memory once.
+`ctr images import` copies every layer into a node's store and unpacks it there: 1.5 minutes and 10 GB of disk
+a node for an engine of 5 GB. Nodes here share one disk, so instead
+ - a layer's blob becomes a hard link to the layout's file, so that containerd finds it ingested;
+ - a layer that another node has unpacked is not unpacked again: its files become hard links in a snapshot,
+   prepared and committed as the unpacking would have done. Layers are never written to, so sharing is safe,
+   and the kernel keeps the libraries of engines on several nodes in memory once.
 Where links are impossible (another disk), containerd copies and unpacks as usual.
 """
 
@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +26,7 @@ NAMESPACE = "k8s.io"
 IMAGE_NAME = "io.containerd.image.name"
 GARBAGE_ROOT = "containerd.io/gc.root"
 RECORD = "record.tar"
+"""The layout's file that is imported once all blobs are in a node's store."""
 IMPORT_SECONDS = 600
 TRIES = 2
 
@@ -76,24 +74,6 @@ def read_manifest(layout: Path) -> Manifest:
         layers=tuple(layer["digest"] for layer in raw["layers"]),
         chain=chain_ids(config["rootfs"]["diff_ids"]),
     )
-
-
-def seal(layout: Path, reference: str) -> None:
-    """Finish a layout: name the image for containerd, drop blobs of other images, add the archive to import.
-
-    The archive has the index and the manifest only; what they refer to is in the node's store by then.
-    """
-    index = json.loads((layout / "index.json").read_text())
-    index["manifests"] = index["manifests"][-1:]
-    index["manifests"][0].setdefault("annotations", {})[IMAGE_NAME] = reference
-    (layout / "index.json").write_text(json.dumps(index))
-    manifest = read_manifest(layout)
-    for path in layout.glob("blobs/sha256/*"):
-        if f"sha256:{path.name}" not in manifest.blobs:
-            path.unlink()
-    with tarfile.open(layout / RECORD, "w") as archive:
-        for path in (layout / "oci-layout", layout / "index.json", blob(layout, manifest.digest)):
-            archive.add(path, str(path.relative_to(layout)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +152,8 @@ class Containerd:
 def own_folder(mounts: Sequence[dict[str, Any]]) -> Path:
     """Return the folder of a snapshot's own files from how it is mounted.
 
-    A writable snapshot has an upper folder, a view has its files topmost in the lower ones, and a snapshot without
-    parent is bound as it is.
+    A writable snapshot has an upper folder, a view has its files topmost in the lower ones, and a snapshot
+    without parent is bound as it is.
     """
     (mount,) = mounts
     if mount["Type"] == "bind":
@@ -211,7 +191,7 @@ def load(layout: Path, reference: str, nodes: Sequence[Containerd]) -> int:
 
 
 def _load_into(node: Containerd, layout: Path, manifest: Manifest, donors: Sequence[Containerd]) -> None:
-    adopted = _adopt(node, layout, manifest, donors)
+    adopted = _adopt(node, manifest, donors)
     for attempt in range(1, TRIES + 1):
         present = node.blobs()
         for digest in manifest.blobs:
@@ -228,7 +208,7 @@ def _load_into(node: Containerd, layout: Path, manifest: Manifest, donors: Seque
         node.ctr("snapshots", "label", name, f"{GARBAGE_ROOT}=")
 
 
-def _adopt(node: Containerd, layout: Path, manifest: Manifest, donors: Sequence[Containerd]) -> list[str]:
+def _adopt(node: Containerd, manifest: Manifest, donors: Sequence[Containerd]) -> list[str]:
     """Take over layers that a donor has unpacked, from the lowest up; return those that are held for now.
 
     What `ctr` commits is held against garbage collection until the image refers to it.
