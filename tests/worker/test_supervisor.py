@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -198,10 +199,9 @@ def test_prestop_of_a_worker_that_is_gone_returns_at_once(worker_pyz: Path) -> N
 
 
 def test_an_engine_that_still_loads_is_not_ready_and_stops_without_settling(
-    worker_pyz: Path, eventually: Eventually
+    worker_pyz: Path, eventually: Eventually, free_ports: Callable[[], int]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        side = int(free.getsockname()[1])
+    side = free_ports()
     plan = LaunchPlan(command=LOADING, side_port=side, engine_port=1, settle_seconds=300.0)
     process = subprocess.Popen(
         [sys.executable, worker_pyz], env={ENV_LAUNCH: plan.to_json(), "PATH": "/usr/bin:/bin"}
@@ -224,9 +224,10 @@ def fetch(port: int, path: str) -> bytes:
         connection.close()
 
 
-def test_an_engine_that_cannot_be_started_is_said_and_ends_the_worker(worker_pyz: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        side = int(free.getsockname()[1])
+def test_an_engine_that_cannot_be_started_is_said_and_ends_the_worker(
+    worker_pyz: Path, free_ports: Callable[[], int]
+) -> None:
+    side = free_ports()
     plan = LaunchPlan(command=("/no/such/engine",), side_port=side)
     ended = subprocess.run(
         [sys.executable, worker_pyz],
@@ -281,12 +282,15 @@ def test_the_metrics_say_what_the_state_says(run_worker: Run, client: Connect) -
 
 
 def test_a_pod_without_api_server_drains_with_its_leader(
-    run_worker: Run, client: Connect, hold: Path, worker_pyz: Path, eventually: Eventually
+    run_worker: Run,
+    client: Connect,
+    hold: Path,
+    eventually: Eventually,
+    free_ports: Callable[[], int],
 ) -> None:
     leader = run_worker()
     stream = client(leader.plan.engine_port).stream(hold=str(hold))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        side = int(free.getsockname()[1])
+    side = free_ports()
     plan = LaunchPlan(
         command=LOADING,
         side_port=side,
@@ -294,7 +298,7 @@ def test_a_pod_without_api_server_drains_with_its_leader(
         leader_url=f"http://127.0.0.1:{leader.plan.side_port}",
         settle_seconds=0.0,
     )
-    follower = subprocess.Popen([sys.executable, worker_pyz], env={**leader.env, ENV_LAUNCH: plan.to_json()})
+    follower = subprocess.Popen([sys.executable, leader.pyz], env={**leader.env, ENV_LAUNCH: plan.to_json()})
     try:
         eventually(lambda: fetch(side, "/readyz") == b"ready\n")
         follower.terminate()
@@ -306,3 +310,25 @@ def test_a_pod_without_api_server_drains_with_its_leader(
     finally:
         follower.kill()
         follower.wait()
+
+
+@pytest.mark.nodes
+def test_as_pid_1_it_collects_the_orphans_of_the_engines_helpers(
+    worker_pyz: Path, eventually: Eventually, free_ports: Callable[[], int]
+) -> None:
+    side = free_ports()
+    helper = "subprocess.run(['sh', '-c', 'sleep 0.2 & sleep 0.3 & exit 0'])"
+    orphan = f"import subprocess, time; {helper}; time.sleep(600)"
+    plan = LaunchPlan(command=(sys.executable, "-c", orphan), side_port=side)
+    outer = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, worker_pyz],
+        env={ENV_LAUNCH: plan.to_json(), "PATH": os.environ["PATH"]},
+    )
+    try:
+        eventually(lambda: b"engine process" in fetch(side, "/healthz"))
+        (pid_1,) = children(outer.pid)
+        eventually(lambda: len(children(pid_1)) > 1)
+        eventually(lambda: len(children(pid_1)) == 1)
+    finally:
+        outer.kill()
+        outer.wait()

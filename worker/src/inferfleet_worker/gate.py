@@ -66,9 +66,9 @@ class Gate:
     one last ride, with `Connection: close`, as long as the drain has the time.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, run_dir: Path | None = None) -> None:
         self._app = app
-        self._run_dir = Path(os.environ[ENV_RUN_DIR])
+        self._run_dir = run_dir or Path(os.environ[ENV_RUN_DIR])
         self._control = Control(self._run_dir)
         self._opened: Ledger | None = None
         self._promised: set[tuple[str, int]] = set()
