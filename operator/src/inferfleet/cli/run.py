@@ -52,7 +52,7 @@ def _identity() -> str:
 )
 @click.option("--log-level", envvar="INFERFLEET_LOG_LEVEL", default="info", show_default=True)
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", show_default=True)
-def run(
+def run(  # noqa: PLR0917 - one parameter per option
     kubeconfig: str | None,
     context: str | None,
     namespace: str,
@@ -66,8 +66,8 @@ def run(
 ) -> None:
     """Run the operator.
 
-    Several replicas may run: one leads by holding the Lease, the others stand by. SIGTERM hands the lease over
-    at once; losing it ends the process with exit code 1.
+    Several replicas may run: one leads by holding the Lease, the others stand by. SIGTERM hands the lease
+    over at once; losing it ends the process with exit code 1.
     """
     from inferfleet.shell.process import run as operate  # noqa: PLC0415 - `--help` stays light
     from inferfleet.shell.settings import Settings  # noqa: PLC0415 - same

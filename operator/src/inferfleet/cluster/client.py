@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from typing import Any, Final, Self
 
 import aiohttp
@@ -23,6 +22,11 @@ READ_TIMEOUT_SECONDS: Final = 30.0
 WRITE_TIMEOUT_SECONDS: Final = 5.0
 WATCH_SILENCE_SECONDS: Final = 90.0
 
+NOT_FOUND: Final = 404
+CONFLICT: Final = 409
+GONE: Final = 410
+INVALID: Final = 422
+
 MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
@@ -31,13 +35,22 @@ TRANSIENT: Final = (aiohttp.ClientError, TimeoutError, OSError, asyncio.Incomple
 
 
 class ApiFailure(Exception):  # noqa: N818 - the API server's answer, often an expected fact
-    """The API server answered with an error. `reason` is its machine-readable word, such as AlreadyExists."""
+    """An error that the API server answered; `reason` is its word for machines, such as AlreadyExists."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
+
+    @property
+    def moved_on(self) -> bool:
+        """True where the object is gone, is there already, or is another one of the same name by now.
+
+        A patch that names the UID it means is answered with 422 when the name means another one.
+        """
+        another = self.status == INVALID and "metadata.uid" in self.message
+        return another or self.status in {NOT_FOUND, CONFLICT}
 
     @classmethod
     def from_body(cls, status: int, body: bytes) -> Self:
@@ -91,7 +104,12 @@ class ApiServer:
         return await self._json("PUT", path, body=body)
 
     async def patch(
-        self, path: str, body: Mapping[str, Any], *, kind: str = MERGE_PATCH, query: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        kind: str = MERGE_PATCH,
+        query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Patch an object; `kind` is the patch's media type."""
         return await self._json("PATCH", path, body=body, query=query, content_type=kind)
@@ -104,8 +122,12 @@ class ApiServer:
     async def delete(
         self, path: str, *, uid: str | None = None, grace_seconds: int | None = None
     ) -> dict[str, Any]:
-        """Delete an object, only if it still is the one with `uid`; 409 where the name means another by now."""
-        body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        """Delete an object if it still is the one with `uid`; 409 where the name means another by now."""
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+        }
         if uid is not None:
             body["preconditions"] = {"uid": uid}
         if grace_seconds is not None:
@@ -173,15 +195,15 @@ class ApiServer:
 
 
 async def load_configuration(kubeconfig: str | None = None, context: str | None = None) -> Configuration:
-    """How to reach the API server: the named kubeconfig, the pod's service account, or the user's kubeconfig."""
+    """How to reach the API server: a named kubeconfig, the pod's service account, the user's kubeconfig."""
     configuration = Configuration()
     in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
     if kubeconfig is None and context is None and in_pod and "KUBECONFIG" not in os.environ:
         load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
-        path = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+        path = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
         await load_kube_config(  # type: ignore[no-untyped-call]
             config_file=path, context=context, client_configuration=configuration, persist_config=False
         )
-    configuration.retries = False  # what a failure means is decided here, never repeated below
+    configuration.retries = None  # what a failure means is decided here, never repeated below
     return configuration

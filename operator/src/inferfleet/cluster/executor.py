@@ -1,4 +1,4 @@
-"""Carrying out a plan's actions, in order, and telling apart what failed from what the world had done already."""
+"""Carrying out a plan's actions in order, and telling what failed from what the world had done already."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final, assert_never
 
-from inferfleet.cluster.client import STRATEGIC_PATCH, TRANSIENT, ApiFailure
+from inferfleet.cluster.client import NOT_FOUND, STRATEGIC_PATCH, TRANSIENT, ApiFailure
 from inferfleet.cluster.fence import FencedApi
 from inferfleet.cluster.project import write_drain
 from inferfleet.cluster.resources import PODS, resource_of
@@ -29,9 +29,6 @@ from inferfleet.values import (
 log = logging.getLogger(__name__)
 
 CONCURRENCY: Final = 8
-# The object is gone, is there already, or is another one by now: facts that the next pass sees.
-NOT_FOUND: Final = 404
-MOVED_ON: Final = frozenset({NOT_FOUND, 409})
 
 Manifest = Mapping[str, Any]
 
@@ -89,10 +86,12 @@ class Executor:
             try:
                 await self._perform(action)
             except ApiFailure as failure:
-                if failure.status in MOVED_ON:
+                if failure.moved_on:
                     log.debug("moved on: %s: %s", action, failure)
                     return Outcome(action, moved_on=True)
-                return Outcome(action, Reason(f"{type(action).__name__}Failed", f"{action}: {failure.message}"))
+                return Outcome(
+                    action, Reason(f"{type(action).__name__}Failed", f"{action}: {failure.message}")
+                )
             except TRANSIENT as error:
                 text = str(error) or type(error).__name__
                 return Outcome(action, Reason(f"{type(action).__name__}Failed", f"{action}: {text}"))
@@ -168,7 +167,9 @@ async def apply_objects(
             advice = ": install its CRD, or switch it off in spec" if failure.status == NOT_FOUND else ""
             problems.append(Reason(f"{kind}NotApplied", f"{kind} {name}: {failure.message}{advice}"))
         except TRANSIENT as error:
-            problems.append(Reason(f"{kind}NotApplied", f"{kind} {name}: {str(error) or type(error).__name__}"))
+            problems.append(
+                Reason(f"{kind}NotApplied", f"{kind} {name}: {str(error) or type(error).__name__}")
+            )
             del tried[kind, name]
     return tuple(problems), tried
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, Never, TypeVar
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from inferfleet.cluster.client import TRANSIENT, ApiFailure, ApiServer
+from inferfleet.cluster.client import GONE, TRANSIENT, ApiFailure, ApiServer
 from inferfleet.cluster.resources import Resource
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,6 @@ Key = tuple[str, str]
 """Namespace (empty for cluster-scoped objects) and name."""
 
 PAGE: Final = 500
-GONE: Final = 410
 # A view may lag for so long before nothing destructive is decided on it. Connected views are proven fresh by
 # bookmarks, about one a minute.
 STALE_AFTER_DISCONNECT_SECONDS: Final = 15.0
@@ -54,7 +53,7 @@ class Kind(Generic[T]):
 
 
 class View(Generic[T]):
-    """The projected objects. Changed only by its informer, and by the answers to the operator's own writes."""
+    """The projected objects. Changed only by its informer and the answers to the operator's own writes."""
 
     def __init__(self, kind: Kind[T], wake: Callable[[str], None]) -> None:
         self.kind = kind
@@ -182,7 +181,7 @@ class Informer(Generic[T]):
         self._backoff = backoff or wait_random_exponential(multiplier=0.2, max=15)
 
     async def run(self) -> Never:
-        """List, then watch forever; failures are retried with jitter, a lost place in history by a new list."""
+        """List, then watch forever; failures are retried with jitter, a lost place in history by listing."""
         while True:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type((ApiFailure, *TRANSIENT)),

@@ -1,8 +1,8 @@
 """One active operator among several replicas, by a Lease and a fence.
 
-The holder renews every `retry_seconds` and stops writing `renew_seconds` after the start of its last successful
-renewal; another replica takes over no sooner than `duration_seconds` after it last saw the record change. Both
-measure on their own monotonic clock, so clocks need not agree. Writes are bounded by
+The holder renews every `retry_seconds` and stops writing `renew_seconds` after the start of its last
+successful renewal; another replica takes over no sooner than `duration_seconds` after it last saw the record
+change. Both measure on their own monotonic clock, so clocks need not agree. Writes are bounded by
 `duration_seconds - renew_seconds`, so one that began inside the fence ends before anybody else may begin.
 The same rule as client-go's leader election, plus the fence.
 """
@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from inferfleet.cluster.client import TRANSIENT, ApiFailure, ApiServer
+from inferfleet.cluster.client import NOT_FOUND, TRANSIENT, ApiFailure, ApiServer
 from inferfleet.cluster.resources import LEASES
 
 log = logging.getLogger(__name__)
-
-NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,9 @@ class Lease:
         self._path = LEASES.path(namespace, name)
         self._metadata = {"name": name, "namespace": namespace}
         self._renewed_at: float | None = None
-        self._seen: tuple[str, float] | None = None  # the record's resourceVersion, and when it was first seen
+        self._seen: tuple[str, float] | None = (
+            None  # the record's resourceVersion, and when it was first seen
+        )
 
     @property
     def holds(self) -> bool:
@@ -69,7 +69,7 @@ class Lease:
 
     async def acquire(self) -> None:
         """Wait until the lease is ours."""
-        while not await self._attempt():
+        while not await self._attempt():  # noqa: ASYNC110 - the API server is asked, not us
             await asyncio.sleep(self.terms.retry_seconds)
         log.info("lease acquired", extra={"identity": self.identity})
 
@@ -88,7 +88,9 @@ class Lease:
         with suppress(ApiFailure, *TRANSIENT):
             current = await self._api.get(self._path)
             if current["spec"].get("holderIdentity") == self.identity:
-                await self._api.replace(self._path, {**current, "spec": {**current["spec"], "holderIdentity": ""}})
+                await self._api.replace(
+                    self._path, {**current, "spec": {**current["spec"], "holderIdentity": ""}}
+                )
 
     async def attempt(self) -> bool:
         """Try once to take or to renew the lease; True when it is ours now."""

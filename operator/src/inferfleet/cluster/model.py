@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from inferfleet.cluster.client import ApiFailure, ApiServer
+from inferfleet.cluster.client import NOT_FOUND, ApiFailure, ApiServer
 from inferfleet.cluster.events import Subject
 from inferfleet.cluster.fence import FencedApi
 from inferfleet.cluster.hub import ModelFiles, ModelProblem, endpoint, read_from_hub
@@ -25,7 +25,6 @@ from inferfleet.values import ModelSpec, PodPhase, labels
 
 INSPECTION_SECONDS: Final = 300.0
 POLL_SECONDS: Final = 1.0
-NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""From raw API objects to the values that a pass reads. Pure, and forgiving: the objects are other people's."""
+"""From raw API objects to the values that a pass reads. Pure and forgiving: the objects are not ours."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Raw = Mapping[str, Any]
 
 GPU_SUFFIX: Final = "/gpu"
 DEFAULT_GPU_RESOURCE: Final = "nvidia.com/gpu"
-# Annotations that tell of a node's end; the rest (network plugins, volumes) changes often and matters to nobody.
+# Annotations that tell of a node's end; the rest (network plugins, volumes) changes often and matters not.
 NODE_ANNOTATIONS: Final = ("karpenter.sh/", "cluster-autoscaler.kubernetes.io/", f"{labels.GROUP}/")
 # Waiting reasons that need a change of the pod, its image or its secrets.
 HOPELESS_WAITS: Final = frozenset(
@@ -143,7 +143,7 @@ def project_node(raw: Raw) -> Node:
 
 
 def project_gpu_use(raw: Raw) -> tuple[str, int] | None:
-    """Node and GPUs of a pod of anyone; None for a pod that holds none (not placed, ended, or without GPUs)."""
+    """Node and GPUs of a pod of anyone; None for a pod that holds none (not placed, ended, no GPUs)."""
     node, gpus = raw.get("spec", {}).get("nodeName"), gpus_of_pod(raw)
     ended = raw.get("status", {}).get("phase") in {PodPhase.SUCCEEDED, PodPhase.FAILED}
     return (node, gpus) if node and gpus and not ended else None

@@ -28,7 +28,12 @@ class Resource:
         """The path of one object, or of the collection; of all namespaces without one."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
-        parts = [root + scope, self.plural, *([name] if name else []), *([subresource] if subresource else [])]
+        parts = [
+            root + scope,
+            self.plural,
+            *([name] if name else []),
+            *([subresource] if subresource else []),
+        ]
         return "/".join(parts)
 
 
@@ -56,7 +61,7 @@ RENDERED: Final = (
 
 
 def resource_of(manifest: Mapping[str, Any]) -> Resource:
-    """The resource that a rendered manifest belongs to; KeyError for a kind that the operator never renders."""
+    """The resource that a rendered manifest belongs to; KeyError for a kind that is never rendered."""
     wanted = (manifest["apiVersion"], manifest["kind"])
     for resource in RENDERED:
         if (resource.api_version, resource.kind) == wanted:

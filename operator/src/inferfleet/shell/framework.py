@@ -1,7 +1,8 @@
-"""The one place that knows kopf: it finds the deployments, keeps one task for each, and holds their finalizer.
+"""The one place that knows kopf: it finds the deployments, keeps a task for each, holds their finalizer.
 
-Only low-level handlers are used: anything higher writes the last handled configuration onto every object. Views
-are our own informers (kopf's indices do not scale to the pods of a fleet), and so are Events and the lease.
+Only low-level handlers are used: anything higher writes the last handled configuration onto every object.
+Views are our own informers (kopf's indices do not scale to the pods of a fleet), and so are Events and the
+lease.
 """
 
 from __future__ import annotations
@@ -31,10 +32,6 @@ async def run(configuration: Configuration, look_after: LookAfter, stop: asyncio
     """
     registry = kopf.OperatorRegistry()
 
-    @kopf.on.startup(registry=registry)
-    async def startup(**_kwargs: Any) -> None:
-        on_signals(stop)  # kopf has taken them over meanwhile, and would not set `stop`
-
     @kopf.on.login(registry=registry)
     async def login(**_kwargs: Any) -> kopf.ConnectionInfo:
         return connection(configuration)
@@ -45,9 +42,12 @@ async def run(configuration: Configuration, look_after: LookAfter, stop: asyncio
     async def deployment(*, namespace: str | None, name: str, uid: str, **_kwargs: Any) -> None:
         await look_after(f"{namespace}/{name}", uid)
 
-    await kopf.operator(
+    before = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         registry=registry, settings=_settings(), standalone=True, clusterwide=True, stop_flag=stop
     )
+    on_signals(stop)  # kopf has just taken them over, and would not tell the rest of the process
+    await kopf.run_tasks(tasks, ignored=before)
 
 
 def on_signals(stop: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""The model of one deployment: from the catalogue, from what was kept, from the hub, or from a mounted folder."""
+"""The model of one deployment: from the catalogue, what was kept, the hub, or a mounted folder."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ class ModelSource:
     def _conclude(self, source: str, model: ModelSpec, files: ModelFiles) -> None:
         try:
             tensors = {name: Tensor(dtype, shape) for name, (dtype, shape) in files.tensors.items()}
-            facts = model_facts(
-                files.config, files.weight_bytes, model_id=model.id, tensors=tensors or None
-            )
+            facts = model_facts(files.config, files.weight_bytes, model_id=model.id, tensors=tensors or None)
         except ModelFactsError as error:
             self._fail(source, Reason(error.code, error.message), passing=False)
         else:

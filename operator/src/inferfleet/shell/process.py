@@ -44,9 +44,7 @@ async def _operate(settings: Settings) -> int:
     configuration = await load_configuration(settings.kubeconfig, settings.context)
     metrics, wakes = Metrics(), Wakes()
     async with ApiServer(configuration) as api:
-        lease = Lease(
-            api, namespace=settings.namespace, name=settings.lease_name, identity=settings.identity
-        )
+        lease = Lease(api, namespace=settings.namespace, name=settings.lease_name, identity=settings.identity)
         views = Views(api, wakes)
 
         def refresh() -> None:

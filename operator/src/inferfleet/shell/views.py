@@ -211,9 +211,7 @@ def _pods() -> Kind[PodRecord]:
 
 def _gpu_use() -> Kind[tuple[str, int]]:
     """GPUs held by others. They come and go without end, so they wake nobody: the next pass counts them."""
-    return Kind(
-        resources.PODS, project_gpu_use, lambda *_: (), label_selector=OTHERS, field_selector=PLACED
-    )
+    return Kind(resources.PODS, project_gpu_use, lambda *_: (), label_selector=OTHERS, field_selector=PLACED)
 
 
 def _nodes() -> Kind[Node]:

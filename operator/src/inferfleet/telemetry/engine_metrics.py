@@ -110,11 +110,16 @@ def _buckets(samples: list[Sample]) -> Buckets:
 
 
 def _cache_tokens(samples: list[Sample]) -> int | None:
-    """Tokens that the KV cache holds: blocks times block size, over all ranks."""
+    """Tokens that the KV cache holds, over all ranks; blocks times block size where older engines say no more.
+
+    The two differ for models whose layers cache differently: there only the engine's own number is right.
+    """
     try:
-        return (
-            sum(int(sample.labels["num_gpu_blocks"]) * int(sample.labels["block_size"]) for sample in samples)
-            or None
-        )
+        return sum(_rank_tokens(sample.labels) for sample in samples) or None
     except (KeyError, ValueError):
         return None
+
+
+def _rank_tokens(said: Mapping[str, str]) -> int:
+    known = said.get("kv_cache_size_tokens", "")
+    return int(known) if known.isdecimal() else int(said["num_gpu_blocks"]) * int(said["block_size"])

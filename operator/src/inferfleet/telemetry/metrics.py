@@ -38,7 +38,9 @@ class Metrics:
             object.__setattr__(self, name, series)
 
         make(Counter, "passes", "Passes over a deployment.")
-        make(Histogram, "pass_seconds", "Seconds that a pass takes, without its writes.", buckets=PASS_BUCKETS)
+        make(
+            Histogram, "pass_seconds", "Seconds that a pass takes, without its writes.", buckets=PASS_BUCKETS
+        )
         make(Counter, "pass_failures", "Passes that ended in an unexpected error.")
         make(Counter, "actions", "Actions carried out.", ("kind",))
         make(Counter, "action_failures", "Actions that failed.", ("kind",))

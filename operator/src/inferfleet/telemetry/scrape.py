@@ -28,7 +28,7 @@ class Target:
 
 
 class Scraper:
-    """Keeps the newest sample of every worker. One that does not answer has no sample: absence is evidence."""
+    """Keeps the newest sample of every worker. One that does not answer has none: absence is evidence."""
 
     def __init__(
         self,

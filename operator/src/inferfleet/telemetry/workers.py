@@ -6,6 +6,9 @@ import asyncio
 from typing import Final, Self
 
 import aiohttp
+
+from inferfleet.telemetry.engine_metrics import EngineMetrics, read_engine_metrics
+from inferfleet.values import AnnounceDrain, EngineSample
 from inferfleet_wire import (
     DRAIN_PATH,
     ENGINE_PORT,
@@ -16,9 +19,6 @@ from inferfleet_wire import (
     State,
     WireError,
 )
-
-from inferfleet.telemetry.engine_metrics import EngineMetrics, read_engine_metrics
-from inferfleet.values import AnnounceDrain, EngineSample
 
 SCRAPE_SECONDS: Final = 5.0
 DRAIN_SECONDS: Final = 3.0
@@ -79,7 +79,9 @@ class WorkerClient:
         return self._session
 
 
-def combine(worker: str, at: float, metrics: EngineMetrics | None, state: State | None) -> EngineSample | None:
+def combine(
+    worker: str, at: float, metrics: EngineMetrics | None, state: State | None
+) -> EngineSample | None:
     """One sample of what the engine and the gate said.
 
     While the engine is silent (it loads, or is too busy to answer) the gate still knows what is inside it;

@@ -1,0 +1,184 @@
+"""Actions against the fake API server: what is written, what is refused, and what counts as a fact."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from fake_api import FakeApi
+
+from inferfleet.cluster.client import ApiServer
+from inferfleet.cluster.executor import Executor, Seams, apply_objects
+from inferfleet.cluster.fence import Fenced, FencedApi
+from inferfleet.values import (
+    Action,
+    AnnounceDrain,
+    CapacityType,
+    CreateWorker,
+    DeletePod,
+    Drain,
+    DrainCause,
+    Layout,
+    MarkDraining,
+    OfferKey,
+    Prediction,
+    Reason,
+    RestartWorker,
+    SetServing,
+    labels,
+)
+
+PODS = "/api/v1/pods"
+WHY = Reason("Test", "because")
+DRAIN = Drain(DrainCause.SCALE_DOWN, 100.0, 400.0)
+LAYOUT = Layout("pool", "L4", 1, 1, 4096, 8, 2048, 0.9, 1, 1, Prediction(1, 1, 1, 1, 1, 1))
+CREATE = CreateWorker("w-0", "r", OfferKey("pool", CapacityType.SPOT), LAYOUT, (), "nvidia.com/gpu", WHY)
+
+
+@dataclass
+class Holder:
+    holds: bool = True
+
+
+@dataclass
+class Rig:
+    """An executor with its fence, its fold and its announcements in the open."""
+
+    executor: Executor
+    holder: Holder
+    folded: list[Any]
+    announced: list[str]
+    broken: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def rig(api: ApiServer) -> Rig:
+    holder, folded, announced = Holder(), [], []
+    found = Rig(None, holder, folded, announced)  # type: ignore[arg-type]
+
+    async def announce(action: AnnounceDrain) -> None:
+        if action.pod in found.broken:
+            raise TimeoutError("no answer")
+        announced.append(action.pod)
+
+    def render(action: CreateWorker) -> list[dict[str, Any]]:
+        return [{"metadata": {"name": f"{action.worker}-{rank}", "namespace": "ns"}} for rank in range(2)]
+
+    found.executor = Executor(FencedApi(api, holder), "ns", Seams(render, announce, folded.append))
+    return found
+
+
+async def existing(fake: FakeApi, name: str) -> str:
+    raw = {"kind": "Pod", "metadata": {"name": name, "namespace": "ns"}, "spec": {"nodeName": "n"}}
+    return (await fake.put(PODS, raw))["metadata"]["uid"]
+
+
+def pod(fake: FakeApi, name: str) -> Any:
+    return fake.objects[PODS, "ns", name]
+
+
+async def test_a_worker_is_created_with_all_its_pods(rig: Rig, fake: FakeApi):
+    (outcome,) = await rig.executor.execute([CREATE])
+    assert outcome.failure is None
+    assert {name for _, _, name in fake.objects} == {"w-0-0", "w-0-1"}
+    assert [raw["metadata"]["name"] for raw in rig.folded] == ["w-0-0", "w-0-1"]
+
+
+async def test_a_worker_half_made_before_a_crash_is_completed(rig: Rig, fake: FakeApi):
+    before = await existing(fake, "w-0-0")
+    (outcome,) = await rig.executor.execute([CREATE])
+    assert outcome.failure is None
+    assert pod(fake, "w-0-0")["metadata"]["uid"] == before
+    assert (PODS, "ns", "w-0-1") in fake.objects
+
+
+async def test_a_drain_is_written_where_a_restart_finds_it(rig: Rig, fake: FakeApi):
+    uid = await existing(fake, "a")
+    await rig.executor.execute([MarkDraining("a", uid, DRAIN, WHY)])
+    note = json.loads(pod(fake, "a")["metadata"]["annotations"][labels.DRAIN_ANNOTATION])
+    assert note == {"cause": "scale-down", "startedAt": 100.0, "deadline": 400.0}
+
+
+async def test_the_gate_is_a_condition_beside_those_of_others(rig: Rig, fake: FakeApi):
+    uid = await existing(fake, "a")
+    pod(fake, "a")["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+    await rig.executor.execute([SetServing("a", uid, serving=False, reason=WHY)])
+    found = {c["type"]: (c["status"], c.get("reason")) for c in pod(fake, "a")["status"]["conditions"]}
+    assert found == {"Ready": ("True", None), labels.SERVING_GATE: ("False", "Test")}
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        MarkDraining("a", "another", DRAIN, WHY),
+        SetServing("a", "another", serving=True, reason=WHY),
+        DeletePod("a", "another", 0, WHY),
+        RestartWorker("w", (("a", "another"),), WHY),
+        DeletePod("gone", "any", None, WHY),
+    ],
+    ids=lambda action: f"{type(action).__name__} {getattr(action, 'pod', '')}",
+)
+async def test_a_write_meant_for_a_pod_that_is_another_by_now_does_nothing(
+    rig: Rig, fake: FakeApi, action: Action
+):
+    await existing(fake, "a")
+    before = json.dumps(pod(fake, "a"))
+    (outcome,) = await rig.executor.execute([action])
+    assert (outcome.moved_on, outcome.failure) == (True, None)
+    assert json.dumps(pod(fake, "a")) == before
+
+
+async def test_a_pod_that_is_being_deleted_is_known_to_be_so_at_once(rig: Rig, fake: FakeApi):
+    uid = await existing(fake, "a")
+    await rig.executor.execute([DeletePod("a", uid, 30, WHY)])
+    assert rig.folded[-1]["metadata"]["deletionTimestamp"]
+
+
+async def test_nothing_is_written_once_the_lease_may_be_lost(rig: Rig, fake: FakeApi):
+    uid = await existing(fake, "a")
+    rig.holder.holds = False
+    for action in (CREATE, MarkDraining("a", uid, DRAIN, WHY), DeletePod("a", uid, 0, WHY)):
+        with pytest.raises(Fenced):
+            await rig.executor.execute([action])
+    assert fake.writes() == []
+
+
+async def test_after_a_failure_the_pod_is_left_for_the_next_pass_and_others_go_on(rig: Rig, fake: FakeApi):
+    first, second = await existing(fake, "a"), await existing(fake, "b")
+    rig.broken.append("a")
+    outcomes = await rig.executor.execute(
+        [
+            AnnounceDrain("a", "127.0.0.1", DRAIN, 7.0, WHY),
+            AnnounceDrain("b", "127.0.0.1", DRAIN, 7.0, WHY),
+            DeletePod("a", first, 30, WHY),
+            DeletePod("b", second, 30, WHY),
+        ]
+    )
+    assert [type(o.action).__name__ for o in outcomes] == ["AnnounceDrain", "AnnounceDrain", "DeletePod"]
+    assert outcomes[0].failure is not None
+    assert outcomes[0].failure.code == "AnnounceDrainFailed"
+    assert "no answer" in outcomes[0].failure.message
+    assert "deletionTimestamp" not in pod(fake, "a")["metadata"]
+    assert "deletionTimestamp" in pod(fake, "b")["metadata"]
+
+
+def service(digest: str) -> dict[str, Any]:
+    annotations = {labels.HASH_ANNOTATION: digest}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "llama", "namespace": "ns", "annotations": annotations},
+    }
+
+
+async def test_objects_are_applied_only_where_they_differ(api: ApiServer, fake: FakeApi):
+    fenced = FencedApi(api, Holder())
+    problems, tried = await apply_objects(fenced, "ns", [service("1")], {})
+    assert (problems, tried) == ((), {("Service", "llama"): "1"})
+    writes = len(fake.writes())
+    await apply_objects(fenced, "ns", [service("1")], tried)
+    assert len(fake.writes()) == writes
+    await apply_objects(fenced, "ns", [service("2")], tried)
+    assert len(fake.writes()) == writes + 1
