@@ -604,6 +604,35 @@ def test_an_impossible_model_says_what_would_help() -> None:
     assert made.actions == ()
 
 
+def test_a_notice_that_only_the_worker_saw_moves_it_to_another_node_once() -> None:
+    world = serving(1, capacity=mixed(base=0))
+    world.notices["spot"] = ("rebalance", None, "aws imds")
+    (leaving,) = world.endpoints
+    world.run_until(lambda w: leaving not in w.workers)
+    assert [worker.leader.node for worker in world.workers.values()] == ["od"]
+    assert_fixed_point(world)
+
+
+def test_a_paused_deployment_neither_rolls_out_nor_scales_but_still_flees() -> None:
+    world = serving(2)
+    world.spec = replace(world.spec, paused=True, engine=replace(world.spec.engine, image="engine:2"))
+    world.demand = lambda _now: 12
+    world.run(30)
+    assert len(world.workers) == 2
+    assert len({worker.revision for worker in world.workers.values()}) == 1
+    world.taint("spot", SPOT_TAINT)
+    assert len(created(world.step())) == 1
+
+
+def test_what_was_said_last_stands_while_the_view_is_stale() -> None:
+    world = serving(2)
+    stale = Reason("ViewStale", "the watch of pods is 90 s old")
+    made = plan(replace(world.observe(), view_stale=stale, workers=(), nodes=()), world.now)
+    assert condition(made, ConditionType.READY)[0] is True
+    assert condition(made, ConditionType.PROGRESSING) == (None, stale)
+    assert made.events == ()
+
+
 # -- whatever happens ----------------------------------------------------------------------------------------
 
 

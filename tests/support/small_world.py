@@ -126,6 +126,7 @@ class SmallWorld:
     checks: list[Callable[[SmallWorld, Plan], None]] = field(default_factory=list)
     extra_interruptions: tuple[Interruption, ...] = ()
     deaf: bool = False
+    notices: dict[str, tuple[str, float | None, str]] = field(default_factory=dict)
     _uids: int = 0
 
     # -- what happens to it ---------------------------------------------------------------------------------
@@ -420,6 +421,7 @@ class SmallWorld:
                     arrivals_total=engine.arrivals,
                     in_flight=busy,
                     gate_phase=engine.phase,
+                    notices=tuple(n for node, n in self.notices.items() if node == worker.leader.node),
                 )
             )
         return samples

@@ -146,8 +146,6 @@ def _scaling_active(found: Findings) -> Verdict:
 
 def _progressing(found: Findings) -> Verdict:
     """Whether the fleet moves towards its spec, or has arrived there."""
-    if found.observed.view_stale:
-        return None, found.observed.view_stale
     if found.late:
         tail = "the rollout is halted, the old replicas go on" if found.halted else ""
         return False, _with_tail(found.late, tail)
@@ -186,8 +184,16 @@ VERDICTS: tuple[tuple[ConditionType, Callable[[Findings], Verdict]], ...] = (
 
 
 def judge(found: Findings) -> tuple[Condition, ...]:
-    """Every condition, always, so that nobody has to guess what an absent one means."""
-    return tuple(Condition(kind, *verdict(found)) for kind, verdict in VERDICTS)
+    """Every condition, always, so that nobody has to guess what an absent one means.
+
+    On a view that cannot be trusted what was said last stands.
+    """
+    stale = found.observed.view_stale
+    if stale is None:
+        return tuple(Condition(kind, *verdict(found)) for kind, verdict in VERDICTS)
+    said = {condition.type: condition for condition in found.observed.previous_conditions}
+    said[ConditionType.PROGRESSING] = Condition(ConditionType.PROGRESSING, None, stale)
+    return tuple(said.get(kind, Condition(kind, None, stale)) for kind, _ in VERDICTS)
 
 
 def announce(

@@ -48,7 +48,9 @@ def choose(observed: Observed, pools: tuple[Pool, ...]) -> Choice:
     )
     if observed.spec_problem or observed.view_stale or observed.model is None or spec.deleted_at is not None:
         return kept
-    if current is not None and (spec.paused or not _must_replan(observed, current, pools)):
+    if current is not None and spec.paused:
+        return kept
+    if current is not None and not _must_replan(observed, current, pools):
         return _with_revision(kept, spec)
     if not pools:
         nothing = "no node with GPUs exists and no GPUPool describes one"

@@ -17,7 +17,9 @@ from inferfleet.values import (
     Action,
     CapacityType,
     EngineSample,
+    Interruption,
     Layout,
+    Node,
     Observed,
     Plan,
     Reason,
@@ -36,13 +38,15 @@ CALM_LOOK_SECONDS = 5.0
 def plan(observed: Observed, now: float) -> Plan:
     """Decide everything for one deployment as of `now`."""
     spec = observed.spec
-    pools = planning.discover_pools(observed.nodes, observed.pool_specs, observed.gpus_taken)
-    choice = choose(observed, pools)
-    remembered = _scaling_memory(observed, choice)
-    samples = scaling.fresh_samples((*remembered.samples, *observed.samples), now)
+    samples = scaling.fresh_samples((*observed.scaling.samples, *observed.samples), now)
     interruptions = disruption.classify(
         observed.nodes, observed.workers, samples, observed.interruptions, now
     )
+    pools = planning.discover_pools(
+        _usable_nodes(observed, interruptions), observed.pool_specs, observed.gpus_taken
+    )
+    choice = choose(observed, pools)
+    remembered = _scaling_memory(observed, choice)
     scene = Scene(spec, choice.layout, choice.revision, samples, now, {i.node: i for i in interruptions})
     fleet = divide(observed.workers, scene)
     decision, memory = _scale(observed, choice, fleet, remembered, now)
@@ -92,10 +96,16 @@ def plan(observed: Observed, now: float) -> Plan:
         lost_requests=observed.lost_requests + lost,
         dollars_per_hour=dollars,
         dollars_per_million_tokens=capacity.dollars_per_million_tokens(dollars, decision.tokens_per_second),
-        next_look_seconds=_next_look(given, actions),
+        next_look_seconds=_next_look(given, decision, actions),
         planned_from=choice.planned_from,
         finished=spec.deleted_at is not None and not observed.workers and observed.view_stale is None,
     )
+
+
+def _usable_nodes(observed: Observed, interruptions: Sequence[Interruption]) -> tuple[Node, ...]:
+    """The nodes, with those that are going closed: not every signal comes with a taint."""
+    going = {item.node for item in interruptions}
+    return tuple(replace(n, unschedulable=True) if n.name in going else n for n in observed.nodes)
 
 
 def _scaling_memory(observed: Observed, choice: Choice) -> ScalingMemory:
@@ -155,9 +165,9 @@ def _drift(
     return drift
 
 
-def _next_look(given: Supply, actions: Sequence[Action]) -> float:
+def _next_look(given: Supply, decision: ScalingDecision, actions: Sequence[Action]) -> float:
     if given.fleet.departures:
         return BUSY_LOOK_SECONDS
-    if actions or not all(worker.ready for worker in given.fleet.staying):
+    if actions or decision.limited_by or not all(worker.ready for worker in given.fleet.staying):
         return STARTING_LOOK_SECONDS
     return CALM_LOOK_SECONDS

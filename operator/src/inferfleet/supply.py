@@ -21,9 +21,12 @@ from inferfleet.values import (
     OfferKey,
     Pool,
     Reason,
+    Requirement,
     ScalingDecision,
     Worker,
 )
+
+_HOSTNAME = "kubernetes.io/hostname"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ def _create(demand: Demand, allocation: Allocation, room: int, pool: Pool) -> tu
     if layout is None or revision is None:
         return ()
     taken = {worker.name for worker in demand.observed.workers}
+    elsewhere = _elsewhere(demand)
     creations: list[CreateWorker] = []
     for placement in allocation.placements[: max(0, room)]:
         name = _free_name(f"{demand.observed.spec.name}-{revision[:6]}", taken)
@@ -165,12 +169,19 @@ def _create(demand: Demand, allocation: Allocation, room: int, pool: Pool) -> tu
                 revision=revision,
                 offer=capacity.key_of(placement.offer),
                 layout=layout,
-                requirements=(*pool.requirements, *placement.offer.requirements),
+                requirements=(*pool.requirements, *placement.offer.requirements, *elsewhere),
                 gpu_resource=pool.gpu_resource,
                 reason=placement.reason,
             )
         )
     return tuple(creations)
+
+
+def _elsewhere(demand: Demand) -> tuple[Requirement, ...]:
+    """Keep replacements off nodes that are going: a notice that only the worker saw put no taint there."""
+    going = demand.scene.interruptions
+    names = sorted(n.labels.get(_HOSTNAME, n.name) for n in demand.observed.nodes if n.name in going)
+    return (Requirement(_HOSTNAME, "NotIn", tuple(names)),) if names else ()
 
 
 def _free_name(prefix: str, taken: set[str]) -> str:

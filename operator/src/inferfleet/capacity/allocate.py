@@ -170,5 +170,5 @@ def _problem(need: Need, offers: Sequence[Offer]) -> Reason | None:
     return Reason(
         "NoOffer",
         f"none of the {len(need.pool.offers)} offers of pool {need.pool.name} fits {asked}: "
-        "widen spec.capacity.zones or spec.capacity.maxDollarsPerGPUHour",
+        "widen spec.capacity.zones or spec.capacity.maxPricePerGpuHour",
     )

@@ -72,7 +72,9 @@ def _nominal(target: int, spec: CapacitySpec, staying: Sequence[Worker], market:
         return Mix(reserved, spot, rest - spot, note="no spot is offered, on-demand serves its share")
     if on_demand > have[CapacityType.ON_DEMAND] and not market.of(CapacityType.ON_DEMAND):
         on_demand = have[CapacityType.ON_DEMAND]
-        return Mix(reserved, rest - on_demand, on_demand, note="no on-demand is offered, spot serves its share")
+        return Mix(
+            reserved, rest - on_demand, on_demand, note="no on-demand is offered, spot serves its share"
+        )
     return Mix(reserved, spot, on_demand)
 
 

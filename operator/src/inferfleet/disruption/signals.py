@@ -20,8 +20,8 @@ INTERRUPTION, MAINTENANCE, REBALANCE, VOLUNTARY, LOST = (
     InterruptionKind.LOST,
 )
 
-NOT_READY_GRACE_SECONDS = 30.0
-"""A kubelet that misses its heartbeats for this long is taken for dead."""
+NOT_READY_GRACE_SECONDS = 15.0
+"""A node becomes NotReady only after most of a minute without a heartbeat; then it gets this long."""
 
 AWS_NOTICE_SECONDS, AZURE_NOTICE_SECONDS, GKE_NOTICE_SECONDS = 120.0, 30.0, 15.0
 """What ordinary pods get of a spot notice; GKE keeps the other half of its 30 s for system pods."""
