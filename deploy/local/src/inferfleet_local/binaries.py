@@ -71,10 +71,11 @@ def module_key(folder: Path) -> str:
 def _flags(folder: Path) -> list[str]:
     """Return the build flags; without the version stamp clients and charts see Kubernetes v0.0.0."""
     stamp = ""
-    if match := re.search(
-        r"k8s\.io/kubernetes v((\d+)\.(\d+)\.\d+)$", (folder / "go.mod").read_text(), re.MULTILINE
-    ):
-        version, major, minor = match.groups()
+    pin = re.search(
+        r"^\s*k8s\.io/kubernetes v((\d+)\.(\d+)\.\d+)\b", (folder / "go.mod").read_text(), re.MULTILINE
+    )
+    if pin:
+        version, major, minor = pin.groups()
         at = "k8s.io/component-base/version"
         stamp = f" -X {at}.gitVersion=v{version} -X {at}.gitMajor={major} -X {at}.gitMinor={minor}"
     return ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w{stamp}"]

@@ -94,7 +94,7 @@ def up(
         else:
             assets = Path(environ["KUBEBUILDER_ASSETS"]) if source is Source.ASSETS else None
             kubectl = _up_own(where, record, progress, images, assets)
-        record.but(where, ready=True)
+        existing(where).but(where, ready=True)
         progress.keep(where, flavour=flavour, nodes=count)
     progress.say(f"ready: export KUBECONFIG={where.kubeconfig}")
     return Cluster(where, flavour, source, kubectl, started_here=not was_ready)

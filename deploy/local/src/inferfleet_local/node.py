@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,11 +161,8 @@ def _is_separate(namespace: Path) -> bool:
 
 
 def _inhabited(process_namespace: Path) -> bool:
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                if Path(entry.path, "ns", "pid").readlink() == process_namespace:
-                    return True
-            except OSError:
-                continue
+    for entry in Path("/proc").glob("[0-9]*/ns/pid"):
+        with suppress(OSError):
+            if entry.readlink() == process_namespace:
+                return True
     return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferfleet_local.errors import ClusterError
-from inferfleet_local.run import environment
+from inferfleet_local.run import environment, tail
 from inferfleet_local.state import write_atomically
 
 if TYPE_CHECKING:
@@ -68,19 +67,25 @@ def start(where: Places, name: str, argv: Sequence[str | Path]) -> Process:
     if (running := find(where, name)) is not None:
         return running
     where.logs.mkdir(parents=True, exist_ok=True)
-    with (where.logs / f"{name}.log").open("ab") as log:
-        child = subprocess.Popen(  # it is meant to outlive this command
-            [str(word) for word in argv],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            env=marked_environment(where),
-            start_new_session=True,
+    log, words = where.logs / f"{name}.log", [str(word) for word in argv]
+    # not subprocess.Popen, whose objects want to be waited for; the program is meant to outlive this command
+    try:
+        pid = os.posix_spawnp(
+            words[0],
+            words,
+            marked_environment(where),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
         )
-    started = process(child.pid)
+    except FileNotFoundError as error:
+        raise ClusterError(f"{words[0]} is not on this machine") from error
+    started = process(pid)
     if started is None:
-        raise ClusterError(f"{name} ended at once, log {where.logs / f'{name}.log'}")
+        raise ClusterError(f"{name} ended at once, log {log}:\n{tail(log)}")
     write_atomically(where.folder / "processes" / f"{name}.json", json.dumps(asdict(started)))
     return started
 

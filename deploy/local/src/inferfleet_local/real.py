@@ -140,8 +140,11 @@ def build_and_load(
 
 
 def _build_images(where: Places, names: Sequence[str], progress: Progress) -> None:
-    log = where.logs / "images.log"
-    images.ensure(names, checkout=CHECKOUT, cache=where.cache, log=log, say=progress.say)
+    log, known = where.logs / "images.log", images.IMAGES
+    stale = [name for name in names if not images.layout_of(known[name], CHECKOUT, where.cache).exists()]
+    with progress.step("images built"):
+        images.ensure(names, checkout=CHECKOUT, cache=where.cache, log=log, say=progress.say)
+    progress.built.extend(f"image {name}" for name in stale)
 
 
 def _load_images(where: Places, nodes: Sequence[Node], names: Sequence[str], progress: Progress) -> None:
