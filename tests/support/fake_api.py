@@ -1,6 +1,6 @@
 """A small API server for tests: real HTTP, real watches, only as much behaviour as the contract suite proves.
 
-`tests/fakeapi/test_contract.py` runs the same expectations against this one and against a real kube-apiserver.
+`tests/fakeapi/test_contract.py` runs the same expectations against this one and a real kube-apiserver.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class FakeApi:
             self._history.append((self._version, kind, address, copy.deepcopy(raw)))
             self._changed.notify_all()
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one per verb
         """Answer one request."""
         self.requests.append((request.method, request.path))
         collection, namespace, name, subresource = _split(request.path)

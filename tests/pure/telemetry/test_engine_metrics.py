@@ -1,4 +1,4 @@
-"""Reading expositions: a capture of vLLM 0.32 with two requests running and four waiting, and what others say."""
+"""Reading expositions: a capture of vLLM 0.32 with two requests running and four waiting, and others."""
 
 from __future__ import annotations
 
