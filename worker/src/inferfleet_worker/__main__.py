@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -44,7 +45,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(plan: LaunchPlan) -> int:
-    """Supervise; under the engine's Python where the one that started us lacks what vLLM's always has."""
+    """Supervise; under the engine's Python where the one that started us lacks what vLLM's always has.
+
+    As PID 1 a process that has no handler yet does not see SIGTERM at all: until the supervisor takes them,
+    the signals that end a pod are kept pending.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
         python = engine.engine_python(plan.command)
         if Path(python).absolute() == Path(sys.executable).absolute():

@@ -109,6 +109,7 @@ class _Supervisor:
             loop.add_signal_handler(number, self._terminate, number)
         for number in PASSED_ON:
             loop.add_signal_handler(number, self._pass_on, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
 
     def _collect(self) -> None:
         code = engine.reap(self._worker.engine_pid)
