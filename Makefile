@@ -7,6 +7,7 @@ UV_VERSION := 0.13.9
 UV := .bootstrap/bin/uv
 RUN := $(UV) run --locked --all-extras --all-groups
 PY := $(RUN) python
+PYTHON := .venv/bin/python
 LEVELS := tests/pure tests/fakeapi tests/worker tests/local tests/controlplane tests/chart tests/e2e
 
 include deploy/local/local.mk deploy/gen.mk
@@ -25,6 +26,8 @@ $(UV):
 .PHONY: sync
 sync: $(UV) ## Install the locked Python packages into .venv
 	@$(UV) sync --locked --all-extras --all-groups --quiet
+
+cluster-up cluster-status cluster-down: sync
 
 .PHONY: demo
 demo: sync ## The main job, end to end, on a real cluster on this machine

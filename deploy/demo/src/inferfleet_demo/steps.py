@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from inferfleet_demo.kube import eventually
@@ -50,7 +51,7 @@ def install_the_chart(scene: Scene) -> None:
 def show_the_pools(scene: Scene) -> None:
     """Show which GPUs there are, found from node labels alone."""
     scene.did("inferfleet pools")
-    pools = scene.kube.run(sys.executable, "-m", "inferfleet", "pools")
+    pools = scene.kube.run(str(Path(sys.executable).with_name("inferfleet")), "pools")
     scene.saw(pools)
     scene.expect("L4" in pools, "a pool of L4 GPUs", pools)
 
