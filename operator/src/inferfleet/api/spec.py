@@ -226,7 +226,7 @@ class Spot(Part):
         )
     )
 
-    share: CountOrPercent = "0%"
+    share: CountOrPercent = 0
     """Replicas on spot: a share of those above the on-demand base, or a count."""
     overprovision: CountOrPercent = 0
     """Spot replicas above the desired number, so that losing some loses no capacity."""

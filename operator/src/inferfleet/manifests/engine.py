@@ -27,6 +27,11 @@ class Provider(NamedTuple):
     notice_seconds: float
 
 
+AZURE_GEOGRAPHIES: Final = (
+    "us|europe|asia|india|uk|canada|mexico|brazil|chile|japan|korea|australia|zealand|france|germany|italy|spain|"
+    "austria|norway|sweden|denmark|switzerland|poland|uae|israel|qatar|africa|malaysia|indonesia|taiwan"
+)
+
 # Notices: AWS two minutes; GKE 30 s of which ordinary pods get the first 15; Azure at least 30 s.
 PROVIDERS: Final = (
     Provider(
@@ -39,7 +44,7 @@ PROVIDERS: Final = (
     Provider(
         MetadataProvider.AZURE,
         ("kubernetes.azure.com/", "karpenter.azure.com/"),
-        re.compile(r"[a-z]+[a-z0-9]*-\d"),
+        re.compile(rf"[a-z]*({AZURE_GEOGRAPHIES})[a-z]*\d?-\d"),
         30.0,
     ),
 )

@@ -1,0 +1,30 @@
+"""Fixtures that several test levels share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from api_server import ROOT, ApiCluster
+
+from inferfleet_local import Flavour, binaries, resolve
+from inferfleet_local.progress import Progress
+
+
+@pytest.fixture(scope="session")
+def api_cluster() -> Iterator[ApiCluster]:
+    """A real control plane with the definitions installed, started on demand and taken down if we started it.
+
+    `INFERFLEET_TEST_CLUSTER` names another cluster than the default, to keep one running between test runs.
+    """
+    cluster = resolve("api", name=os.environ.get("INFERFLEET_TEST_CLUSTER", "inferfleet-test"), nodes=2)
+    programs = binaries.ensure(Flavour.API, cluster.where.cache, cluster.where.logs / "build.log", Progress())
+    api = ApiCluster(cluster.kubectl.program, programs["helm"], cluster.kubeconfig)
+    try:
+        api.must("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+        api.must("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        yield api
+    finally:
+        if cluster.started_here:
+            cluster.down()
