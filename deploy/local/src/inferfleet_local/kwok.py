@@ -28,6 +28,10 @@ PORTS = (
     "kwokControllerPort",
 )
 
+# Addresses of pretend pods: multicast, to which a TCP connection fails at once without a packet, so that
+# nothing that believes in these pods ever talks to somebody else's machine.
+UNREACHABLE = "225.0.0.1/16"
+
 
 @dataclass(frozen=True, slots=True)
 class KwokCluster:
@@ -71,6 +75,7 @@ def configuration(where: Places, programs: Programs, ports: Mapping[str, int]) -
         "kube-apiserver": {"enable-aggregator-routing": "true"},
         "kube-controller-manager": {"leader-elect": "false"},
         "kube-scheduler": {"leader-elect": "false"},
+        "kwok-controller": {"cidr": UNREACHABLE},
     }
     return {
         "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
