@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PROGRAMS = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 """What building needs: program -> the Debian package that has it."""
 
+KEY_LENGTH = 16
+
 BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
 BASE_SUITE = "bookworm"
 BASE_OPTIONS = (
@@ -61,7 +63,7 @@ class Builder:
         """Build an image into a layout, which appears when it is whole and replaces those of old keys."""
         if BASE_IMAGE in (checkout / image.dockerfile).read_text():
             self._make_base()
-        old = [it for it in self.folder.glob(f"{image.name}-*") if (it / "index.json").exists()]
+        old = layouts(self.folder, image.name)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".building-") as scratch:
             draft = Path(scratch, "layout")
             link_blobs(old, draft)
@@ -103,6 +105,11 @@ class Builder:
             Path(scratch, "Dockerfile").write_text('FROM scratch\nADD root.tar /\nCMD ["bash"]\n')
             run_logged([*self._bud, f"--tag={BASE_IMAGE}", scratch], self.log, env={"TMPDIR": scratch})
         write_atomically(marker, repr(BASE))
+
+
+def layouts(folder: Path, name: str) -> list[Path]:
+    """Return an image's finished layouts, oldest first (there is more than one only after a crash)."""
+    return sorted(folder.glob(f"{name}-{'[0-9a-f]' * KEY_LENGTH}"), key=lambda layout: layout.stat().st_mtime)
 
 
 def mounts(home: Path, *, root: Path = Path("/")) -> list[str]:

@@ -106,15 +106,14 @@ class Containerd:
         return frozenset(self.ctr("content", "ls", "-q").split())
 
     def content_folder(self) -> Path:
-        """Return where its store keeps blobs."""
+        """Return the folder of its store."""
         words = self.ctr("plugins", "ls", "-d", "id==content").split()
-        return Path(words[words.index("root") + 1], "blobs", "sha256")
+        return Path(words[words.index("root") + 1])
 
     def ingest(self, layout: Path, digest: str) -> None:
         """Put a blob into its store; one that is linked into place beforehand is only registered."""
         source = blob(layout, digest)
-        place = self.content_folder() / source.name
-        link(source, place)
+        link(source, self.content_folder() / source.relative_to(layout))
         expected = ["--expected-digest", digest, "--expected-size", str(source.stat().st_size)]
         command = ["ctr", "--address", self.socket, "--namespace", NAMESPACE, "content", "ingest", *expected]
         with source.open("rb") as handle:

@@ -81,9 +81,10 @@ def ensure(
         MissingError: A tool is missing and cannot be installed, or the disk is too small.
         ClusterError: A build failed; the message names the log.
     """
-    wanted = _select(names)
+    # the key is taken before the build: a file that changes meanwhile makes the image stale, not wrong
+    layouts = {image: layout_of(image, checkout, cache) for image in _select(names)}
     with _locked(cache):
-        stale = [image for image in wanted if not layout_of(image, checkout, cache).exists()]
+        stale = [image for image, layout in layouts.items() if not layout.exists()]
         if stale:
             needed = imagebuild.PROGRAMS
             packages.install([needed[it] for it in needed if not packages.is_present(it)], log)
@@ -91,11 +92,10 @@ def ensure(
         builder = imagebuild.Builder(cache / "images", log)
         for image in stale:
             begun = time.monotonic()
-            layout = layout_of(image, checkout, cache)
-            builder.build(image, checkout, layout)
-            mebibytes = sum(blob.stat().st_size for blob in layout.glob("blobs/sha256/*")) / MIB
+            builder.build(image, checkout, layouts[image])
+            mebibytes = sum(blob.stat().st_size for blob in layouts[image].glob("blobs/sha256/*")) / MIB
             say(f"image {image.name}: built in {time.monotonic() - begun:.0f} s, {mebibytes:,.0f} MiB")
-    return {image.name: layout_of(image, checkout, cache) for image in wanted}
+    return {image.name: layout for image, layout in layouts.items()}
 
 
 def load(
@@ -118,13 +118,16 @@ def load(
         say: Told of each image that is loaded.
 
     Raises:
-        ClusterError: An image is not built from what the checkout holds now, or a node refuses it.
+        ClusterError: An image is not built, or a node refuses it.
     """
     nodes = [imageload.Containerd(socket) for socket in node_sockets]
     for image in _select(names):
-        layout = layout_of(image, checkout, cache)
-        if not layout.exists():
-            raise ClusterError(f"image {image.name} is not built from this checkout (log {log})")
+        built = imagebuild.layouts(cache / "images", image.name)
+        if not built:
+            raise ClusterError(f"image {image.name} is not built (log {log})")
+        layout = built[-1]
+        if layout != layout_of(image, checkout, cache):
+            say(f"image {image.name}: the checkout has changed since it was built")
         begun = time.monotonic()
         if loaded := imageload.load(layout, image.reference, nodes):
             say(f"image {image.name}: loaded into {loaded} node(s) in {time.monotonic() - begun:.1f} s")
@@ -173,7 +176,7 @@ def image_key(image: Image, checkout: Path) -> str:
     for path in sorted(inputs(image, checkout)):
         digest.update(f"\0{path.relative_to(checkout)}\0{path.stat().st_mode & 0o111:o}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[: imagebuild.KEY_LENGTH]
 
 
 def inputs(image: Image, checkout: Path) -> Iterator[Path]:
