@@ -67,11 +67,15 @@ def _expert_options(model: ModelFacts, gpus: int, asked: ParallelismSpec) -> tup
 def across_nodes(model: ModelFacts, pool: Pool, asked: ParallelismSpec) -> Iterator[Candidate]:
     """Yield splits with a pipeline over nodes: tensor parallelism stays inside, each node is filled.
 
-    Meant for models that no single node of the pool can hold: a lost node costs the whole replica.
+    Meant for what no single node of the pool can do: a lost node costs the whole replica. Where
+    NVLink joins the whole node it is one stage; more stages than nodes are for nodes without it.
     """
     size = pool.gpus_per_node
     most = _NODES[-1] if pool.max_nodes is None else pool.max_nodes
-    for tensor in (asked.tensor,) if asked.tensor else tuple(n for n in _POWERS if size % n == 0):
+    widths = tuple(n for n in _POWERS if size % n == 0)
+    if pool.accelerator.nvlink_domain_gpus >= size and model.attention_heads % size == 0:
+        widths = (size,)
+    for tensor in (asked.tensor,) if asked.tensor else widths:
         for nodes in (n for n in _NODES if n <= most):
             pipeline = nodes * size // tensor
             if asked.pipeline not in {None, pipeline} or (asked.data or 1) > 1 or size % tensor:

@@ -16,6 +16,10 @@ from inferfleet.values import Layout, Prediction, Reason
 
 # budgets of a step: below 512 chunks starve, above 16384 activations eat the cache
 _BUDGETS: Final = (LEAST_BATCHED_TOKENS, 1024, 2048, 4096, 8192, 16384)
+_STARVED: Final = Reason(
+    "StepBudgetTooSmall", "prompts need more tokens per step than max_num_batched_tokens leaves them"
+)
+_STARVED_DISTANCE: Final = 1e9
 # the engine's own defaults: 1024 sequences on GPUs of 70 GiB and more, else 256
 _MANY_SEQUENCES, _SEQUENCES, _LARGE_GPU_BYTES = 1024, 256, 70 * GIB
 
@@ -189,7 +193,7 @@ def _warnings(candidate: Candidate, question: Question, length: int) -> tuple[Re
                 "speed is a cautious guess; state it in a GPUPool",
             )
         )
-    if question.context_tokens is None and length < question.model.max_context_tokens:
+    if question.context_tokens is None and 0 < length < question.model.max_context_tokens:
         found.append(
             Reason(
                 "ContextReduced",
@@ -204,13 +208,16 @@ def _warnings(candidate: Candidate, question: Question, length: int) -> tuple[Re
 
 def _missed_objective(point: OperatingPoint, question: Question) -> Miss | None:
     wanted = question.spec.objectives
+    if point.ttft_seconds == inf:
+        return Miss(_STARVED, _STARVED_DISTANCE)
     at = f"p{wanted.percentile:g}"
     for code, name, value, bound in (
         ("TimeToFirstTokenMissed", "time to first token", point.ttft_seconds, wanted.ttft_seconds),
         ("InterTokenLatencyMissed", "inter-token latency", point.itl_seconds, wanted.itl_seconds),
     ):
         if bound is not None and value > bound:
-            reached = "out of reach" if value == inf else f"{value * 1e3:.0f} ms"
-            text = f"{at} {name} is {reached} even for one request at a time, asked for {bound * 1e3:.0f} ms"
+            text = (
+                f"{at} {name} is {value * 1e3:.0f} ms even on an idle replica, asked for {bound * 1e3:.0f} ms"
+            )
             return Miss(Reason(code, text), value / bound if bound else inf)
     return None

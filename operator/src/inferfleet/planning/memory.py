@@ -17,15 +17,21 @@ from inferfleet.values import Accelerator, LayerGroup, Mixer, ModelFacts
 # loaders pad and keep scales beside the tensors: the sum of the files x 1.02 is the better estimate
 WEIGHTS_OVERHEAD: Final = 1.02
 # CUDA context, cuBLAS workspaces and, over several GPUs, NCCL and all-reduce buffers: memory that PyTorch
-# does not see; 0.3 and 2.1 GiB are measured on H100
+# does not see. 0.3 and 2.1 GiB are measured on H100; without NVLink there are no peer buffers (two RTX 4090:
+# 0.25 GiB, vllm-project/vllm#13061)
 RUNTIME_ALONE_BYTES: Final = int(0.3 * GIB)
-RUNTIME_GROUP_BYTES: Final = int(2.1 * GIB)
+RUNTIME_NVLINK_BYTES: Final = int(2.1 * GIB)
+RUNTIME_PCIE_BYTES: Final = int(0.6 * GIB)
 # what the driver keeps of the memory that it reports: L4 23034 MiB against 22.05 GiB seen by PyTorch
 DRIVER_BYTES: Final = 450 * MIB
 # captured CUDA graphs: the engine takes them outside its utilisation limit
 GRAPH_BYTES: Final = int(0.8 * GIB)
-# float32 logits, their copy after penalties and sampling's sorted copy, per sequence and vocabulary entry
-_LOGIT_BYTES: Final = 12
+# sampling 1,024 sequences of a 201,088-token vocabulary takes 7.2 GiB whatever the step's budget is
+# (vllm-project/vllm#23278 and #27508): logits, their float32 copy, and what sorting them for top-p needs
+_SAMPLER_BYTES: Final = 36
+# MXFP4 kernels pad both widths of an expert (2880 to 2944): 64.4 GiB loaded of a 60.8 GiB checkpoint
+# (vllm-project/vllm#33155)
+_MXFP4_PADDING: Final = 128
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,11 +85,22 @@ def weights_bytes_per_gpu(model: ModelFacts, split: Split) -> int:
     )
     share = replicated / parameters if parameters else 0.0
     per_gpu = dense_bytes * (share + max(0.0, 1 - share) / split.tensor)
-    per_gpu += model.expert_bytes / (split.tensor * split.data)
+    per_gpu += model.expert_bytes * _expert_padding(model) / (split.tensor * split.data)
     stage = per_gpu * ceil(model.layers / split.pipeline) / model.layers
     # in a pipeline a tied table is loaded by both ends, but no GPU holds it twice
     ends = fixed if split.pipeline == 1 else tables + model.extra_bytes
     return int((stage + ends / split.tensor) * WEIGHTS_OVERHEAD)
+
+
+def _expert_padding(model: ModelFacts) -> float:
+    """How much larger the experts are in memory than on disk."""
+    if model.quantization != "mxfp4" or not model.moe_intermediate_size:
+        return 1.0
+    padded = [
+        ceil(width / _MXFP4_PADDING) * _MXFP4_PADDING / width
+        for width in (model.hidden_size, model.moe_intermediate_size)
+    ]
+    return padded[0] * padded[1]
 
 
 def _replicated_kv(model: ModelFacts, group: LayerGroup, tensor: int) -> float:
@@ -125,8 +142,8 @@ def _kv_bytes(group: LayerGroup, split: Split, element_bytes: int) -> int:
 def activation_bytes(model: ModelFacts, split: Split, *, batched_tokens: int, sequences: int) -> int:
     """Peak working memory of one step, as the engine's profiling run sees it.
 
-    Tokens x (residual streams of the full width, plus the widest of the sharded intermediates), and the
-    logits of every sequence.
+    The larger of the forward pass (tokens x residual streams of the full width and the widest of the sharded
+    intermediates) and of sampling after it, which grows with sequences and vocabulary.
     """
     width = 2  # activations are 16 bit whatever the weights are
     qkv = model.head_dim * (2 * model.attention_heads + 2 * model.kv_heads) / split.tensor
@@ -138,13 +155,14 @@ def activation_bytes(model: ModelFacts, split: Split, *, batched_tokens: int, se
         if split.expert:
             routed /= max(1, split.tensor * split.data / 2)
     per_token = width * (4 * model.hidden_size + max(qkv, mlp if not model.experts else routed))
-    logits = sequences * model.vocab_size * (_LOGIT_BYTES + width)
-    return int(batched_tokens * per_token + logits)
+    return int(max(batched_tokens * per_token, sequences * model.vocab_size * _SAMPLER_BYTES))
 
 
-def runtime_bytes(split: Split) -> int:
+def runtime_bytes(gpu: Accelerator, split: Split) -> int:
     """Memory outside PyTorch."""
-    return RUNTIME_ALONE_BYTES if split.gpus == 1 else RUNTIME_GROUP_BYTES
+    if split.gpus == 1:
+        return RUNTIME_ALONE_BYTES
+    return RUNTIME_NVLINK_BYTES if gpu.nvlink else RUNTIME_PCIE_BYTES
 
 
 def kv_space_bytes(
@@ -160,6 +178,6 @@ def kv_space_bytes(
     visible = gpu.memory_bytes - DRIVER_BYTES
     # graphs are captured after the cache is sized: they need the room that utilisation leaves
     budget = min(visible * utilization, visible - GRAPH_BYTES)
-    used = weights_bytes_per_gpu(model, split) + runtime_bytes(split)
+    used = weights_bytes_per_gpu(model, split) + runtime_bytes(gpu, split)
     used += activation_bytes(model, split, batched_tokens=batched_tokens, sequences=sequences)
     return int(budget - used)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, erf, inf, log, sqrt
+from math import ceil, erf, exp, inf, log, sqrt
 from typing import Final
 
 from inferfleet.planning.speed import StepModel
@@ -12,8 +12,11 @@ from inferfleet.values import Objectives, Workload
 
 # without an objective a latency need only be finite
 _UNBOUNDED: Final = 1e9
-# more steps with a prompt in them than this, and the prompts that wait grow with every burst
-_MOST_CHUNKED: Final = 0.9
+# mean batch of a replica that is all but idle, and how finely the largest batch is sought (below 0.1 %)
+_LEAST_RUNNING: Final = 0.01
+_BISECTIONS: Final = 14
+# a larger share of the step budget than this for prompts, and every burst makes those that wait grow
+_MOST_PROMPT_SHARE: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class OperatingPoint:
     Both are per data-parallel rank; the rates are of the whole replica.
     """
 
-    running: int
+    running: float
     peak: int
     ttft_seconds: float
     itl_seconds: float
@@ -47,32 +50,32 @@ def normal_quantile(share: float) -> float:
 def operate(
     step: StepModel, workload: Workload, objectives: Objectives, *, slots: int, batched_tokens: int
 ) -> OperatingPoint:
-    """Return the largest batch that meets the objectives, or the batch of one where none does.
+    """Return the largest mean batch that meets the objectives, or next to no load where none does.
 
-    Latencies grow with the batch, so the largest is found by bisection. The caller compares the point with
-    the objectives: a batch of one that misses them is the nearest miss.
+    Latencies grow with the batch, so the largest is found by bisection on a logarithmic scale. The caller
+    compares the point with the objectives: an idle replica that misses them is the nearest miss.
     """
     share = objectives.percentile / 100
     ttft = _UNBOUNDED if objectives.ttft_seconds is None else objectives.ttft_seconds
     itl = _UNBOUNDED if objectives.itl_seconds is None else objectives.itl_seconds
-    low, high = 1, max(1, _mean_of_peak(slots, share))
-    best = _steady(step, workload, low, share, batched_tokens)
+    least, most = log(_LEAST_RUNNING), log(max(_LEAST_RUNNING, _mean_of_peak(slots, share)))
+    best = _steady(step, workload, _LEAST_RUNNING, share, batched_tokens)
     if best.ttft_seconds > ttft or best.itl_seconds > itl:
         return best
-    top = _steady(step, workload, high, share, batched_tokens)
+    top = _steady(step, workload, exp(most), share, batched_tokens)
     if top.ttft_seconds <= ttft and top.itl_seconds <= itl:
         return top
-    while high - low > 1:
-        middle = (low + high) // 2
-        point = _steady(step, workload, middle, share, batched_tokens)
+    for _ in range(_BISECTIONS):
+        middle = (least + most) / 2
+        point = _steady(step, workload, exp(middle), share, batched_tokens)
         if point.ttft_seconds <= ttft and point.itl_seconds <= itl:
-            low, best = middle, point
+            least, best = middle, point
         else:
-            high = middle
+            most = middle
     return best
 
 
-def _mean_of_peak(slots: int, share: float) -> int:
+def _mean_of_peak(slots: int, share: float) -> float:
     """The mean number of running requests whose percentile still finds a slot: mean + z sqrt(mean) <= slots.
 
     Square-root staffing: with Poisson arrivals the number in service is close to Poisson itself
@@ -80,11 +83,11 @@ def _mean_of_peak(slots: int, share: float) -> int:
     """
     z = normal_quantile(share)
     root = (-z + sqrt(z * z + 4 * slots)) / 2
-    return int(root * root + 1e-9)
+    return root * root
 
 
 def _steady(
-    step: StepModel, workload: Workload, running: int, share: float, batched_tokens: int
+    step: StepModel, workload: Workload, running: float, share: float, batched_tokens: int
 ) -> OperatingPoint:
     """Latencies and rates with `running` sequences decoding and as many prompts arriving as end.
 
@@ -97,14 +100,18 @@ def _steady(
     arriving = batch * workload.prompt_tokens / workload.output_tokens
     room = batched_tokens - batch
     peak = ceil(running + normal_quantile(share) * sqrt(running) - 1e-9)
-    if room <= arriving or room < 1:
+    busy = arriving / room if room >= 1 else inf
+    if busy > _MOST_PROMPT_SHARE:
         return OperatingPoint(running, peak, inf, inf, 0.0, 0.0)
     chunk = min(room, max(float(workload.prompt_tokens), arriving))
     chunked = arriving / chunk
     plain_seconds = step.stage_seconds(batch, 0.0, context, 0.0)
     chunk_seconds = step.stage_seconds(batch, chunk, context, workload.prompt_tokens / 2)
     mean_seconds = (1 - chunked) * plain_seconds + chunked * chunk_seconds
-    others = (step.stages - 1) * mean_seconds
+    # uneven steps leave bubbles: a cycle of S batches over S stages takes S + (S - 1) cv^2 mean steps,
+    # exact for cv = 0 and for exponential steps (Gordon and Newell 1967), taken as linear in between
+    spread = chunked * (1 - chunked) * ((chunk_seconds - plain_seconds) / mean_seconds) ** 2
+    others = (step.stages - 1) * (1 + spread) * mean_seconds
     mean = mean_seconds + others + step.hops_seconds(batch + arriving)
     tail = plain_seconds
     if 1 - (1 - chunked) ** step.stages > 1 - share:
@@ -112,10 +119,9 @@ def _steady(
     itl = max(mean, tail + others + step.hops_seconds(batch))
     service = ceil(workload.prompt_tokens / chunk) * (chunk_seconds + others + step.hops_seconds(chunk))
     wait = 0.0
-    if chunked > _MOST_CHUNKED:
-        wait = inf
-    elif chunked > 1 - share:
-        wait = service / (2 * (1 - chunked)) * log(chunked / (1 - share))
+    if busy > 1 - share:
+        each = workload.prompt_tokens / chunk * chunk_seconds
+        wait = each / (2 * (1 - busy)) * log(busy / (1 - share))
     rate = step.ranks * running / mean
     return OperatingPoint(
         running=running,

@@ -42,14 +42,15 @@ class Search:
 
 
 def search(model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec) -> Search:
-    """Try every split on every pool; over nodes only where no single node of the pool holds the model."""
+    """Try every split on every pool; over nodes only where no single node of the pool will do."""
     question, cut = ask(model, spec)
     outcomes: list[Outcome] = []
     failures: list[Failure] = []
     seen: dict[tuple[object, ...], Outcome] = {}
     for pool in pools:
-        passed = _try(within_node(model, pool, spec.parallelism), question, outcomes, failures, seen)
-        if not passed:
+        known = len(outcomes)
+        _try(within_node(model, pool, spec.parallelism), question, outcomes, failures, seen)
+        if len(outcomes) == known:
             _try(across_nodes(model, pool, spec.parallelism), question, outcomes, failures, seen)
     return Search(_rank(outcomes), tuple(sorted(failures, key=lambda failure: failure.nearness)), cut)
 
@@ -77,15 +78,13 @@ def _try(
     outcomes: list[Outcome],
     failures: list[Failure],
     seen: dict[tuple[object, ...], Outcome],
-) -> bool:
-    """Check and evaluate; return whether any candidate got past memory."""
-    passed = False
+) -> None:
+    """Check each candidate and evaluate those that pass."""
     for candidate in candidates:
         found = first_miss(candidate, question)
         if found:
             failures.append(Failure(candidate, *found))
             continue
-        passed = True
         key = (candidate.pool.accelerator, candidate.pool.gpus_per_node, candidate.split)
         # pools of the same GPU differ in price only
         known = seen.get(key)
@@ -95,7 +94,6 @@ def _try(
             failures.append(Failure(candidate, _OBJECTIVES, outcome.miss, outcome.layout))
         else:
             outcomes.append(outcome)
-    return passed
 
 
 def _elsewhere(known: Outcome, candidate: Candidate, question: Question) -> Outcome:

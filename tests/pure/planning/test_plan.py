@@ -1,0 +1,322 @@
+"""The layout that is chosen, why the others were not, and what a refusal says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from inferfleet.planning import correct, model_facts, plan_layout, still_valid, unknown_accelerator
+from inferfleet.values import (
+    CapacitySpec,
+    CapacityType,
+    DeploymentSpec,
+    IntOrPercent,
+    Layout,
+    ModelFacts,
+    ModelSpec,
+    Offer,
+    ParallelismSpec,
+    Planning,
+    Pool,
+    Workload,
+)
+
+GIB = 1 << 30
+MakePool = Callable[..., Pool]
+MakeSpec = Callable[..., DeploymentSpec]
+Find = Callable[[str], ModelFacts]
+
+L8, L70 = "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-70B-Instruct"
+TINY: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 512,
+    "vocab_size": 512,
+    "max_position_embeddings": 4096,
+}
+
+
+def chosen(planning: Planning) -> Layout:
+    assert planning.layout, planning.refusal
+    assert planning.refusal is None
+    return planning.layout
+
+
+def refused(planning: Planning) -> tuple[str, str]:
+    assert planning.refusal
+    assert planning.layout is None
+    return planning.refusal.reason.code, planning.refusal.nearest
+
+
+def test_a_model_of_a_million_parameters_takes_one_gpu(pool: MakePool, spec: MakeSpec):
+    layout = chosen(plan_layout(model_facts(TINY, None, model_id="tiny"), [pool("L4", 4)], spec()))
+    assert (layout.gpus_per_replica, layout.tensor_parallel, layout.nodes_per_replica) == (1, 1, 1)
+    assert layout.max_model_len == 4096
+    assert layout.kv_cache_tokens > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "ttft", "itl", "load", "tensors"),
+    [
+        # known bests at the mean (50th percentile), within 5 % of each other; see benchmarks/planner
+        (L8, "H100", 1.0, 0.040, (4000, 1000), {1, 2}),
+        (L8, "H100", 5.0, 0.100, (1024, 1024), {1, 2}),
+        (L70, "H100", 1.0, 0.040, (4000, 1000), {4, 8}),
+        (L70, "H100", 5.0, 0.100, (1024, 1024), {4}),
+        ("Qwen/Qwen3-32B", "H100", 1.0, 0.040, (4000, 1000), {4}),
+        (L8, "L40S", 1.0, 0.040, (4000, 1000), {2}),
+        (L70, "A100-80GB", 1.0, 0.040, (4000, 1000), {8}),
+        (L70, "A100-80GB", 5.0, 0.100, (1024, 1024), {4}),
+    ],
+)
+def test_known_best_layouts_are_found(
+    pool: MakePool,
+    spec: MakeSpec,
+    model: Find,
+    name: str,
+    gpu: str,
+    ttft: float,
+    itl: float,
+    load: tuple[int, int],
+    tensors: set[int],
+):
+    asked = spec(ttft=ttft, itl=itl, workload=Workload(*load))
+    asked = replace(asked, objectives=replace(asked.objectives, percentile=50))
+    layout = chosen(plan_layout(model(name), [pool(gpu)], asked))
+    assert (layout.tensor_parallel in tensors, layout.pipeline_parallel) == (True, 1)
+
+
+def test_a_pipeline_spans_nodes_only_when_no_node_holds_the_model(
+    pool: MakePool, spec: MakeSpec, model: Find
+):
+    big = chosen(plan_layout(model("meta-llama/Llama-3.1-405B-Instruct"), [pool("H100", nodes=2)], spec()))
+    assert (big.tensor_parallel, big.pipeline_parallel, big.nodes_per_replica, big.gpus_per_pod) == (
+        8,
+        2,
+        2,
+        8,
+    )
+    small = plan_layout(model(L70), [pool("H100", nodes=2)], spec())
+    assert chosen(small).nodes_per_replica == 1
+    assert all(each.layout is None or each.layout.nodes_per_replica == 1 for each in small.rejected)
+
+
+def test_every_prediction_meets_the_objectives(pool: MakePool, spec: MakeSpec, model: Find):
+    asked = spec(ttft=1.0, itl=0.040, workload=Workload(4000, 1000))
+    for gpu in ("A100-80GB", "H100", "H200", "B200", "MI300X"):
+        seen = chosen(plan_layout(model(L70), [pool(gpu)], asked)).prediction
+        assert seen.ttft_seconds <= 1.0
+        assert seen.itl_seconds <= 0.040
+
+
+def test_the_cheapest_token_wins_whatever_the_gpu_costs(pool: MakePool, spec: MakeSpec, model: Find):
+    pools = [pool("H100", price=7.0), pool("L40S", price=2.6), pool("L4", price=1.1)]
+    planning = plan_layout(model(L8), pools, spec())
+    best = chosen(planning).prediction.dollars_per_million_tokens
+    costs = [
+        each.layout.prediction.dollars_per_million_tokens
+        for each in planning.rejected
+        if each.layout and each.reason.code in {"CostsMore", "NoBetter", "MoreGpusPerReplica"}
+    ]
+    assert costs
+    assert all(cost >= best * 0.99 for cost in costs)
+    assert len(planning.rejected) <= 5
+    cheap = plan_layout(model(L8), [pool("H100", price=0.5), *pools[1:]], spec())
+    assert chosen(cheap).accelerator == "H100"
+
+
+def test_spot_prices_count_by_the_share_that_is_asked_for(pool: MakePool, spec: MakeSpec, model: Find):
+    plain = pool("H100", price=7.0)
+    offers = (*plain.offers, Offer(plain.name, CapacityType.SPOT, "", 1.0, "test"))
+    mixed = replace(plain, offers=offers)
+    asked = spec(capacity=CapacitySpec(spot_share=IntOrPercent(share=0.5)))
+    asked = replace(asked, autoscaling=replace(asked.autoscaling, max_replicas=10))
+    half = chosen(plan_layout(model(L8), [mixed], asked)).prediction.dollars_per_million_tokens
+    full = chosen(plan_layout(model(L8), [plain], asked)).prediction.dollars_per_million_tokens
+    assert half / full == pytest.approx(4.0 / 7.0)
+
+
+def test_a_pool_without_a_price_loses_to_one_with(pool: MakePool, spec: MakeSpec, model: Find):
+    planning = plan_layout(model(L8), [pool("H100", price=0.0), pool("L4", price=9.0)], spec())
+    assert chosen(planning).accelerator == "L4"
+
+
+def test_an_unknown_gpu_works_with_a_warning(pool: MakePool, spec: MakeSpec, model: Find):
+    unknown = replace(pool("H100"), accelerator=unknown_accelerator("Z9", 64 * GIB))
+    layout = chosen(plan_layout(model(L8), [unknown], spec()))
+    assert "UnknownAccelerator" in {warning.code for warning in layout.warnings}
+
+
+def test_a_context_that_does_not_fit_is_cut_unless_it_was_stated(pool: MakePool, spec: MakeSpec, model: Find):
+    one = [pool("L4", 1)]
+    layout = chosen(plan_layout(model(L8), one, spec()))
+    assert 1280 <= layout.max_model_len <= layout.kv_cache_tokens < 131072
+    assert "ContextReduced" in {warning.code for warning in layout.warnings}
+    code, nearest = refused(plan_layout(model(L8), one, spec(context=131072)))
+    assert code == "ContextDoesNotFit"
+    assert "would do" in nearest
+
+
+def test_dense_models_are_not_run_data_parallel_and_mixtures_may_be(
+    pool: MakePool, spec: MakeSpec, model: Find
+):
+    asked = spec(parallelism=ParallelismSpec(data=2))
+    assert refused(plan_layout(model(L8), [pool("H100")], asked))[0] == "DenseDataParallel"
+    layout = chosen(plan_layout(model("Qwen/Qwen3-30B-A3B"), [pool("H100")], asked))
+    assert layout.data_parallel == 2
+
+
+def test_blocks_of_scales_are_not_cut_by_tensor_parallelism(pool: MakePool, spec: MakeSpec, model: Find):
+    # 768 / 8 = 96 is no multiple of 128: expert parallelism is the way
+    asked = spec(parallelism=ParallelismSpec(tensor=8, data=1))
+    layout = chosen(plan_layout(model("Qwen/Qwen3-30B-A3B-FP8"), [pool("H100")], asked))
+    assert layout.expert_parallel
+    asked = spec(parallelism=ParallelismSpec(tensor=8, data=1, expert=False))
+    code, _ = refused(plan_layout(model("Qwen/Qwen3-30B-A3B-FP8"), [pool("H100")], asked))
+    assert code == "WidthNotDivisible"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (ParallelismSpec(tensor=3), "HeadsNotDivisible"),
+        (ParallelismSpec(tensor=16), "TooFewGpus"),
+        (ParallelismSpec(tensor=1, pipeline=1), "OutOfMemory"),
+        (ParallelismSpec(tensor=8, pipeline=2), "TooFewGpus"),
+        (ParallelismSpec(expert=True), "NoExperts"),
+    ],
+)
+def test_an_override_that_cannot_be_is_refused_with_the_reason(
+    pool: MakePool, spec: MakeSpec, model: Find, asked: ParallelismSpec, code: str
+):
+    assert refused(plan_layout(model(L70), [pool("H100")], spec(parallelism=asked)))[0] == code
+
+
+def test_an_override_that_can_be_is_honoured(pool: MakePool, spec: MakeSpec, model: Find):
+    asked = spec(parallelism=ParallelismSpec(tensor=2, pipeline=4))
+    asked = replace(asked, engine=replace(asked.engine, max_num_seqs=7, max_num_batched_tokens=1536))
+    layout = chosen(plan_layout(model(L70), [pool("H100")], asked))
+    assert (layout.tensor_parallel, layout.pipeline_parallel) == (2, 4)
+    assert (layout.max_num_seqs, layout.max_num_batched_tokens) == (7, 1536)
+
+
+def test_quantisation_is_only_what_the_checkpoint_or_the_user_allows(
+    pool: MakePool, spec: MakeSpec, model: Find
+):
+    plain = spec()
+    fp8 = replace(plain, engine=replace(plain.engine, quantization="fp8"))
+    small = chosen(plan_layout(model(L70), [pool("H100")], fp8))
+    large = chosen(
+        plan_layout(model(L70), [pool("H100")], replace(plain, parallelism=ParallelismSpec(tensor=4)))
+    )
+    assert (small.quantization, large.quantization) == ("fp8", None)
+    awq = replace(plain, engine=replace(plain.engine, quantization="awq"))
+    assert refused(plan_layout(model(L70), [pool("H100")], awq))[0] == "QuantizationNeedsCheckpoint"
+    assert refused(plan_layout(model("openai/gpt-oss-20b"), [pool("H100")], fp8))[0] == "QuantizationMismatch"
+    assert refused(plan_layout(model("openai/gpt-oss-20b"), [pool("T4")], spec()))[0] == "FormatUnsupported"
+
+
+def test_a_refusal_names_the_nearest_miss_and_what_would_do(pool: MakePool, spec: MakeSpec, model: Find):
+    code, nearest = refused(plan_layout(model(L70), [pool("L4", 4)], spec()))
+    assert code == "OutOfMemory"
+    assert "GiB more per GPU" in nearest
+    assert "would do: engine.quantization fp8" in nearest
+
+
+def test_an_objective_out_of_reach_is_refused_with_the_one_within(
+    pool: MakePool, spec: MakeSpec, model: Find
+):
+    asked = spec(itl=0.002)
+    planning = plan_layout(model(L70), [pool("H100")], asked)
+    code, nearest = refused(planning)
+    assert code == "InterTokenLatencyMissed"
+    bound = float(nearest.split("interTokenLatency ")[1].split("ms")[0]) / 1e3
+    assert chosen(plan_layout(model(L70), [pool("H100")], spec(itl=bound)))
+
+
+def test_a_pool_that_does_not_exist_is_refused_with_those_that_do(
+    pool: MakePool, spec: MakeSpec, model: Find
+):
+    planning = plan_layout(
+        model(L8), [pool("H100"), pool("L4")], spec(capacity=CapacitySpec(pools=("a100",)))
+    )
+    assert planning.refusal
+    assert planning.refusal.reason.code == "PoolNotFound"
+    assert "h100-x8, l4-x8" in planning.refusal.reason.message
+
+
+@pytest.mark.parametrize(
+    ("capacity", "code"),
+    [
+        (CapacitySpec(zones=("nowhere",)), "ZoneNotOffered"),
+        (CapacitySpec(max_dollars_per_gpu_hour=0.5), "TooExpensive"),
+    ],
+)
+def test_limits_on_zones_and_prices_are_kept(
+    pool: MakePool, spec: MakeSpec, model: Find, capacity: CapacitySpec, code: str
+):
+    plain = pool("H100")
+    zoned = replace(plain, offers=tuple(replace(offer, zone="zone-a") for offer in plain.offers))
+    assert refused(plan_layout(model(L8), [zoned], spec(capacity=capacity)))[0] == code
+
+
+def test_no_pools_is_a_refusal(spec: MakeSpec, model: Find):
+    assert refused(plan_layout(model(L8), [], spec()))[0] == "NoPools"
+
+
+def test_what_is_free_changes_no_plan(pool: MakePool, spec: MakeSpec, model: Find):
+    full, empty = pool("H100"), replace(pool("H100"), nodes=0)
+    empty = replace(
+        empty, offers=tuple(replace(offer, nodes=0, gpus=0, free_gpus=0) for offer in empty.offers)
+    )
+    assert plan_layout(model(L8), [full, pool("L4")], spec()) == plan_layout(
+        model(L8), [empty, pool("L4")], spec()
+    )
+
+
+def test_a_layout_in_use_stays_valid_while_its_pool_is_away_or_empty(
+    pool: MakePool, spec: MakeSpec, model: Find
+):
+    layout = chosen(plan_layout(model(L8), [pool("H100")], spec()))
+    for pools in ([], [replace(pool("H100"), nodes=0, max_nodes=0)], [pool("L4")]):
+        assert still_valid(layout, model(L8), pools, spec()) is None
+
+
+def test_a_layout_in_use_ends_when_the_spec_or_the_pool_says_so(pool: MakePool, spec: MakeSpec, model: Find):
+    layout = chosen(plan_layout(model(L8), [pool("H100")], spec()))
+    plain = spec()
+    cases = [
+        (spec(parallelism=ParallelismSpec(tensor=8)), [pool("H100")], "SpecChanged"),
+        (replace(plain, model=ModelSpec("test", 4096)), [pool("H100")], "SpecChanged"),
+        (spec(capacity=CapacitySpec(pools=("other",))), [pool("H100")], "PoolNotAllowed"),
+        (plain, [pool("L4", name="h100-x8")], "PoolChanged"),
+    ]
+    for changed, pools, code in cases:
+        reason = still_valid(layout, model(L8), pools, changed)
+        assert reason
+        assert reason.code == code
+
+
+def test_measurements_replace_estimates_and_a_large_drift_is_said_with_both_numbers(
+    pool: MakePool, spec: MakeSpec, model: Find
+):
+    layout = chosen(plan_layout(model(L8), [pool("H100")], spec()))
+    near = int(layout.kv_cache_tokens * 0.9)
+    corrected, reasons = correct(layout, near, layout.prediction.tokens_per_second * 1.1)
+    assert (corrected.kv_cache_tokens, reasons) == (near, ())
+    far = layout.kv_cache_tokens // 3
+    corrected, reasons = correct(layout, far, layout.prediction.tokens_per_second / 2)
+    assert [reason.code for reason in reasons] == ["KvCacheDrift", "ThroughputDrift"]
+    assert str(far) in reasons[0].message
+    assert str(layout.kv_cache_tokens) in reasons[0].message
+    assert corrected.prediction.dollars_per_million_tokens == pytest.approx(
+        2 * layout.prediction.dollars_per_million_tokens
+    )
+    assert corrected.prediction.concurrency <= layout.prediction.concurrency
+    assert correct(layout, None, None) == (layout, ())
