@@ -12,7 +12,7 @@ from pathlib import Path
 SOURCES = Path(__file__).resolve().parent / "src"
 PACKAGES = ("inferfleet_wire", "inferfleet_worker")
 SHEBANG = b"#!/usr/bin/env python3\n"
-START = "import sys\nfrom inferfleet_worker.__main__ import main\nsys.exit(main())\n"
+START = "from inferfleet_worker.__main__ import main\nmain()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

@@ -46,6 +46,25 @@ def eventually(condition: Callable[[], Any], patience: float = PATIENCE_SECONDS)
         time.sleep(0.01)
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a worker that still runs, and its engine's group: in a pod the end of PID 1 is the end of all."""
+    if process.poll() is None:
+        groups = children(process.pid)
+        process.kill()
+        for group in groups:
+            os.killpg(group, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(name="end")
+def end_fixture() -> Callable[[subprocess.Popen[bytes]], None]:
+    return end
+
+
 @pytest.fixture(name="eventually")
 def eventually_fixture() -> Callable[[Callable[[], Any]], Any]:
     return eventually
@@ -227,9 +246,7 @@ def launch(worker_pyz: Path) -> Iterator[Callable[..., RunningWorker]]:
 
     yield start
     for worker in started:
-        if worker.process.poll() is None:
-            worker.process.kill()
-            worker.process.wait()
+        end(worker.process)
 
 
 @pytest.fixture
@@ -249,6 +266,24 @@ def run_worker(launch: Callable[..., RunningWorker], tmp_path: Path) -> Callable
             **{"settle_seconds": 0.0, "grace_seconds": 30.0, "margin_seconds": 1.0, **settings},
         )
         return launch(plan, {**os.environ, **(env or {})}, gates=api_servers)
+
+    return run
+
+
+@pytest.fixture
+def run_follower(launch: Callable[..., RunningWorker], tmp_path: Path) -> Callable[..., RunningWorker]:
+    """A pod of the same replica that runs no API server."""
+
+    def run(leader: RunningWorker) -> RunningWorker:
+        plan = LaunchPlan(
+            command=(sys.executable, "-c", "import time; time.sleep(600)"),
+            serves=False,
+            side_port=free_port(),
+            leader_url=f"http://127.0.0.1:{leader.plan.side_port}",
+            settle_seconds=0.0,
+            termination_log=str(tmp_path / "follower-termination-log"),
+        )
+        return launch(plan, gates=0)
 
     return run
 

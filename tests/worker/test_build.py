@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipapp
 from pathlib import Path
 
 from inferfleet_wire import ENV_LAUNCH
@@ -18,6 +19,13 @@ def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
         subprocess.run([sys.executable, BUILD, target], check=True, capture_output=True)
     assert targets[0].read_bytes() == targets[1].read_bytes()
     assert os.access(targets[0], os.X_OK)
+
+
+def test_packed_by_the_standard_library_it_is_the_same_program(tmp_path: Path) -> None:
+    target = tmp_path / "worker.pyz"
+    zipapp.create_archive(BUILD.parent / "src", target, main="inferfleet_worker.__main__:main")
+    ended = subprocess.run([sys.executable, target, "inspect", tmp_path], capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout[:10]) == (2, b'{"error": ')
 
 
 def test_version_needs_nothing_but_python(worker_pyz: Path) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Connect = Callable[[int], "Client"]
 Eventually = Callable[[Callable[[], object]], object]
 LOADING = (sys.executable, "-c", "import time; time.sleep(600)")
+End = Callable[["subprocess.Popen[bytes]"], None]
 Run = Callable[..., "RunningWorker"]
 
 
@@ -199,7 +200,7 @@ def test_prestop_of_a_worker_that_is_gone_returns_at_once(worker_pyz: Path) -> N
 
 
 def test_an_engine_that_still_loads_is_not_ready_and_stops_without_settling(
-    worker_pyz: Path, eventually: Eventually, free_ports: Callable[[], int]
+    worker_pyz: Path, eventually: Eventually, free_ports: Callable[[], int], end: End
 ) -> None:
     side = free_ports()
     plan = LaunchPlan(command=LOADING, side_port=side, engine_port=1, settle_seconds=300.0)
@@ -211,8 +212,7 @@ def test_an_engine_that_still_loads_is_not_ready_and_stops_without_settling(
         process.terminate()
         assert process.wait(20) == 128 + signal.SIGTERM
     finally:
-        process.kill()
-        process.wait()
+        end(process)
 
 
 def fetch(port: int, path: str) -> bytes:
@@ -282,34 +282,17 @@ def test_the_metrics_say_what_the_state_says(run_worker: Run, client: Connect) -
 
 
 def test_a_pod_without_api_server_drains_with_its_leader(
-    run_worker: Run,
-    client: Connect,
-    hold: Path,
-    eventually: Eventually,
-    free_ports: Callable[[], int],
+    run_worker: Run, run_follower: Run, client: Connect, hold: Path, eventually: Eventually
 ) -> None:
     leader = run_worker()
+    follower = run_follower(leader)
     stream = client(leader.plan.engine_port).stream(hold=str(hold))
-    side = free_ports()
-    plan = LaunchPlan(
-        command=LOADING,
-        side_port=side,
-        serves=False,
-        leader_url=f"http://127.0.0.1:{leader.plan.side_port}",
-        settle_seconds=0.0,
-    )
-    follower = subprocess.Popen([sys.executable, leader.pyz], env={**leader.env, ENV_LAUNCH: plan.to_json()})
-    try:
-        eventually(lambda: fetch(side, "/readyz") == b"ready\n")
-        follower.terminate()
-        eventually(lambda: leader.state().phase is Phase.REFUSING)
-        assert follower.poll() is None, "the follower computes for the leader's stream"
-        hold.unlink()
-        assert stream.read().endswith(b"data: [DONE]\n\n")
-        assert follower.wait(20) == 128 + signal.SIGTERM
-    finally:
-        follower.kill()
-        follower.wait()
+    follower.terminate()
+    eventually(lambda: leader.state().phase is Phase.REFUSING)
+    assert follower.process.poll() is None, "the follower computes for the leader's stream"
+    hold.unlink()
+    assert stream.read().endswith(b"data: [DONE]\n\n")
+    assert follower.wait() == 128 + signal.SIGTERM
 
 
 @pytest.mark.nodes

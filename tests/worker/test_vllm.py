@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.nodes
 
-LOADING_SECONDS = 180.0
+LOADING_SECONDS = 300.0
 TOKENS = 1500
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from inferfleet_wire import ENV_LAUNCH, LaunchPlan, WireError
 from inferfleet_worker import __version__, engine
@@ -20,8 +21,12 @@ BAD_INPUT = 2
 NEEDED = ("aiohttp", "prometheus_client")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Do one command; the process's exit code."""
+def main() -> NoReturn:
+    """Do one command and exit with its code: a zipapp's own start calls this and looks at no answer."""
+    sys.exit(_command())
+
+
+def _command() -> int:
     parser = argparse.ArgumentParser(prog="worker.pyz", description="The worker of an InferFleet engine pod.")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("run", help=f"run the engine of ${ENV_LAUNCH} (default)")
@@ -30,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         "folder", type=Path
     )
     commands.add_parser("version", help="print the worker's version")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
     if arguments.command == "version":
         print(__version__)
         return 0
@@ -74,4 +79,4 @@ def _inspect(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
