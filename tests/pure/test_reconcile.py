@@ -494,6 +494,15 @@ def test_bad_input_is_said_once_and_the_running_replicas_stay(spoil, kind, code)
     assert again.events == ()
 
 
+def test_a_deployment_of_which_only_the_name_is_known_keeps_what_it_has() -> None:
+    world = serving(2)
+    nameless = replace(deployment(), autoscaling=AutoscalingSpec(), engine=EngineSpec(""))
+    seen = replace(world.observe(), spec=nameless, spec_known=False, spec_problem=Reason("Bad", "no number"))
+    made = plan(seen, world.now)
+    assert made.actions == ()
+    assert made.desired == 2
+
+
 def test_a_stale_view_takes_nothing_away() -> None:
     world = serving(2)
     world.taint("spot", SPOT_TAINT)

@@ -128,7 +128,7 @@ def _scale(
         samples=observed.samples,
         layout=choice.layout,
         wake=observed.wake,
-        paused=observed.spec.paused,
+        paused=observed.spec.paused or not observed.spec_known,
     )
     return scaling.decide(scope, memory, now)
 

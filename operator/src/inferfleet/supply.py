@@ -102,7 +102,7 @@ def supply(demand: Demand) -> Supply:
     failures = disruption.record_failures(observed.capacity.failures, failed, now)
     memory = replace(observed.capacity, failures=failures)
     rollout = Rollout(spec.rollout, demand.decision.desired, fleet.new, fleet.old, failures, now)
-    if spec.deleted_at is not None or choice.layout is None:
+    if spec.deleted_at is not None or choice.layout is None or not observed.spec_known:
         return Supply((), fleet, memory, rollout)
     pool = next((pool for pool in demand.pools if pool.name == choice.layout.pool), None)
     if pool is None:

@@ -23,10 +23,11 @@ class Observed:
     `gpus_taken` counts GPUs requested on each node by pods of anyone. `current_layout` is the layout of the
     newest revision as kept in status, so that a restart or a passing loss of nodes changes no plan.
     `planned_from` is the fingerprint of the part of the spec that layout was planned from.
-    `model_problem` is why `model` is None. `interruptions` are those of the last pass and those that only the
-    shell can see (Events, NodeClaims). `previous_conditions` are what was last said, so that an Event tells of
-    a change once. `lost_requests` is the count so far. `wake` is True when a request waits for a deployment
-    without replicas.
+    `model_problem` is why `model` is None. `interruptions` are those of the last pass and those that only
+    the shell can see (Events, NodeClaims). `previous_conditions` are what was last said, so that an Event
+    tells of a change once. `lost_requests` is the count so far. `wake` is True when a request waits for a
+    deployment without replicas. `spec_known` is False when no spec ever made sense, so that `spec` holds a
+    name and no wish: then nothing is added or taken away.
     """
 
     spec: DeploymentSpec
@@ -48,6 +49,7 @@ class Observed:
     previous_conditions: tuple[Condition, ...] = ()
     lost_requests: int = 0
     wake: bool = False
+    spec_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,9 @@ class EngineSample:
 class ScalingMemory:
     """What scaling carries from pass to pass.
 
-    In the process only: `samples`, recent ones, oldest first; `recommendations`, (instant, replicas) pairs for
-    the windows; `changes`, (instant, desired from then on) pairs for the rate limits. They are lost with the
-    process, which makes scaling hold until a window is full again. The rest is kept in status.
+    In the process only: `samples`, recent ones, oldest first; `recommendations`, (instant, replicas) pairs
+    for the windows; `changes`, (instant, desired from then on) pairs for the rate limits. They are lost with
+    the process, which makes scaling hold until a window is full again. The rest is kept in status.
     """
 
     samples: tuple[EngineSample, ...] = ()
