@@ -96,11 +96,27 @@ app.kubernetes.io/part-of: inferfleet
 {{- end }}
 {{- end }}
 
-{{/* Rights on what belongs to no namespace. */}}
+{{/* Reading, everywhere: pools are made of all nodes, and what is free on them depends on everybody's pods. */}}
 {{- define "inferfleet.clusterRules" -}}
 - apiGroups: [""]
-  resources: [nodes, namespaces]
+  resources: [nodes, namespaces, pods, services]
   verbs: [get, list, watch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch]
+- apiGroups: [inferfleet.dev]
+  resources: [inferencedeployments]
+  verbs: [get, list, watch]
+{{- /* GPUs are counted over all pods, and one list serves all namespaces: reading is wide, writing is not. */}}
+- apiGroups: [""]
+  resources: [pods, services]
+  verbs: [list, watch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list, watch]
+- apiGroups: [inferfleet.dev]
+  resources: [inferencedeployments]
+  verbs: [list, watch]
 - apiGroups: [inferfleet.dev]
   resources: [gpupools]
   verbs: [get, list, watch]

@@ -19,6 +19,12 @@ def _identity() -> str:
 @click.option("--context", help="Context of the kubeconfig.")
 @click.option(
     "--namespace",
+    "namespaces",
+    multiple=True,
+    help="Serve only this namespace; may be given several times. Default: all.",
+)
+@click.option(
+    "--lease-namespace",
     envvar="POD_NAMESPACE",
     default="inferfleet-system",
     show_default=True,
@@ -41,8 +47,8 @@ def _identity() -> str:
     help="Image that carries the worker, for the init containers.",
 )
 @click.option(
-    "--health-port",
-    envvar="INFERFLEET_HEALTH_PORT",
+    "--port",
+    envvar="INFERFLEET_PORT",
     default=8080,
     show_default=True,
     help="Port of /healthz, /readyz and /metrics.",
@@ -55,11 +61,12 @@ def _identity() -> str:
 def run(  # noqa: PLR0917 - one parameter per option
     kubeconfig: str | None,
     context: str | None,
-    namespace: str,
+    namespaces: tuple[str, ...],
+    lease_namespace: str,
     lease_name: str,
     identity: str,
     operator_image: str,
-    health_port: int,
+    port: int,
     scrape_interval: float,
     log_level: str,
     log_format: str,
@@ -76,12 +83,13 @@ def run(  # noqa: PLR0917 - one parameter per option
     configure_logs(log_level, plain=log_format == "text")
     settings = Settings(
         identity=identity,
-        namespace=namespace,
+        namespaces=frozenset(namespaces),
+        lease_namespace=lease_namespace,
         operator_image=operator_image,
         kubeconfig=kubeconfig,
         context=context,
         lease_name=lease_name,
-        health_port=health_port,
+        port=port,
         scrape_interval_seconds=scrape_interval,
     )
     sys.exit(operate(settings))

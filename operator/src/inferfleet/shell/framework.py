@@ -25,8 +25,12 @@ PROCESS_EXIT_SECONDS: Final = 30.0
 LookAfter = Callable[[str, str], Coroutine[Any, Any, None]]
 
 
-async def run(configuration: Configuration, look_after: LookAfter, stop: asyncio.Event) -> None:
+async def run(
+    configuration: Configuration, look_after: LookAfter, stop: asyncio.Event, namespaces: frozenset[str]
+) -> None:
     """Run `look_after(key, uid)` for every InferenceDeployment until `stop` is set.
+
+    `namespaces` are those to look in, all of them when empty.
 
     `look_after` ends when the deployment may go: only then is its finalizer taken away.
     """
@@ -44,7 +48,12 @@ async def run(configuration: Configuration, look_after: LookAfter, stop: asyncio
 
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
-        registry=registry, settings=_settings(), standalone=True, clusterwide=True, stop_flag=stop
+        registry=registry,
+        settings=_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
     )
     on_signals(stop)  # kopf has just taken them over, and would not tell the rest of the process
     await kopf.run_tasks(tasks, ignored=before)

@@ -44,8 +44,10 @@ async def _operate(settings: Settings) -> int:
     configuration = await load_configuration(settings.kubeconfig, settings.context)
     metrics, wakes = Metrics(), Wakes()
     async with ApiServer(configuration) as api:
-        lease = Lease(api, namespace=settings.namespace, name=settings.lease_name, identity=settings.identity)
-        views = Views(api, wakes)
+        lease = Lease(
+            api, namespace=settings.lease_namespace, name=settings.lease_name, identity=settings.identity
+        )
+        views = Views(api, wakes, settings.namespaces)
 
         def refresh() -> None:
             metrics.lease_held.set(lease.holds)
@@ -53,7 +55,7 @@ async def _operate(settings: Settings) -> int:
                 if view.synced.is_set():
                     metrics.view_age_seconds.labels(name).set(view.age_seconds)
 
-        async with HealthServer(settings.health_port, metrics, refresh) as health:
+        async with HealthServer(settings.port, metrics, refresh) as health:
             health.not_ready = lambda: None
             log.info("standing by", extra={"identity": settings.identity})
             if not await _unless(stop, lease.acquire()):
@@ -102,7 +104,7 @@ async def _lead(  # noqa: PLR0917 - the composition root hands everything on onc
         async def work() -> None:
             await views.synced()
             log.info("leading", extra={"identity": settings.identity})
-            await framework.run(configuration, look_after, stop)
+            await framework.run(configuration, look_after, stop, settings.namespaces)
 
         return await _until_over(
             stop,

@@ -10,14 +10,15 @@ class Settings:
     """Options of `inferfleet run`.
 
     `identity` names this replica in the Lease: the pod's name, so that a restarted container takes its own
-    lease back at once. `namespace` is where the Lease lives.
+    lease back at once. `namespaces` are those served, all of them when empty.
     """
 
     identity: str
-    namespace: str
+    lease_namespace: str
     operator_image: str
+    namespaces: frozenset[str] = frozenset()
     kubeconfig: str | None = None
     context: str | None = None
     lease_name: str = "inferfleet-operator"
-    health_port: int = 8080
+    port: int = 8080
     scrape_interval_seconds: float = 2.0

@@ -89,9 +89,9 @@ class ObjectRecord:
 class Views:
     """All views, with the questions that a pass asks of them."""
 
-    def __init__(self, api: ApiServer, wakes: Wakes) -> None:
+    def __init__(self, api: ApiServer, wakes: Wakes, namespaces: frozenset[str] = frozenset()) -> None:
         wake = wakes.wake
-        self.deployments = Informer(api, _deployments(), wake)
+        self.deployments = Informer(api, _deployments(namespaces), wake)
         self.pods = Informer(api, _pods(), wake)
         self.gpu_use = Informer(api, _gpu_use(), wake)
         self.nodes = Informer(api, _nodes(), wake)
@@ -180,9 +180,11 @@ class Views:
                 yield Target(record.deployment, record.worker, pod.ip)
 
 
-def _deployments() -> Kind[DeploymentRecord]:
-    def project(raw: Raw) -> DeploymentRecord:
+def _deployments(namespaces: frozenset[str]) -> Kind[DeploymentRecord]:
+    def project(raw: Raw) -> DeploymentRecord | None:
         metadata = raw["metadata"]
+        if namespaces and metadata["namespace"] not in namespaces:
+            return None
         return DeploymentRecord(
             key=key_of(metadata["namespace"], metadata["name"]),
             uid=metadata["uid"],
