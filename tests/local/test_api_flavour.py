@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 
 import pytest
@@ -76,6 +79,20 @@ def test_status_says_what_runs(where: Places):
     text = cluster.status(where)
     assert "API server ready" in text
     assert "if-node-2" in text
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0, 1.6])
+def test_a_start_that_was_killed_on_its_way_is_made_whole_by_the_next(where: Places, seconds: float):
+    cluster.down(where, Progress(out=StringIO()))
+    kill_start_after(where, seconds)
+    assert cluster.up(where, Flavour.API, Progress(out=StringIO()), nodes=1).kubectl.ready
+
+
+def kill_start_after(where: Places, seconds: float) -> None:
+    command = [sys.executable, "-m", "inferfleet_local", "up", "--flavour=api", f"--name={where.name}"]
+    environment = {**os.environ, "INFERFLEET_STATE": str(where.state_root)}
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, env=environment, timeout=seconds, check=True, capture_output=True)
 
 
 def test_a_failed_command_is_one_line_and_no_traceback(capsys: pytest.CaptureFixture[str]):

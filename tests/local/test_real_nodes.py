@@ -275,15 +275,25 @@ def test_after_a_crash_a_start_mends_what_is_gone_and_keeps_what_is_stored(where
     assert ask(web, "web-2", "http://web-1.peers:8080") == "200"
 
 
-def test_a_second_cluster_with_real_nodes_is_refused_by_name(where: Places, web: Kubectl):
-    other = Places("if-second", where.state_root, where.cache)
-    with pytest.raises(ClusterError, match="if-node-test"):
-        up(other)
-    cluster.down(other, Progress(out=StringIO()))
-    assert web.ready
-
-
 @pytest.mark.usefixtures("web")
+def test_a_start_that_was_killed_again_and_again_on_its_way_ends_whole(where: Places):
+    cluster.down(where, Progress(out=StringIO()))
+    command = [sys.executable, "-m", "inferfleet_local", "up", f"--name={where.name}"]
+    environment = {**os.environ, "INFERFLEET_STATE": str(where.state_root)}
+    for seconds in (0.2, 0.4, 0.8, 1.6, 2.0, 2.5, 3.0):
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, env=environment, timeout=seconds, check=True, capture_output=True)
+    assert ready(up(where)) == {"if-node-1", "if-node-2"}
+
+
+def test_a_second_cluster_with_real_nodes_is_refused_by_name(where: Places):
+    second = Places("if-second", where.state_root, where.cache)
+    with pytest.raises(ClusterError, match="if-node-test"):
+        up(second)
+    cluster.down(second, Progress(out=StringIO()))
+    assert ready(up(where)) == {"if-node-1", "if-node-2"}
+
+
 def test_teardown_leaves_nothing(where: Places, before: dict[str, set[str]]):
     cluster.down(where, Progress(out=StringIO()))
     now = leftovers()

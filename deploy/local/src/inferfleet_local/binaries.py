@@ -28,6 +28,8 @@ GO_VERSION = (1, 26)
 MODULES = {Flavour.API: ("kubernetes", "kwok", "helm"), Flavour.NODES: ("kubernetes", "coredns", "helm")}
 # `go build` names a program after the last folder of its package, which says little for etcd.
 RENAMED = {"server": "etcd"}
+# the compiler's processes are short: collecting their garbage less often costs memory and saves time
+BUILD_ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly", "GOGC": "400"}
 FROM_ASSETS = ("etcd", "kube-apiserver", "kubectl")
 
 
@@ -133,7 +135,7 @@ def _build(folder: Path, target: Path, log: Path) -> None:
             ["nice", "-n", "10", "go", "build", *_flags(folder), "-o", f"{draft}/", "tool"],
             log,
             cwd=folder,
-            env={"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"},
+            env=BUILD_ENVIRONMENT,
         )
         for built, name in RENAMED.items():
             if (draft / built).exists():

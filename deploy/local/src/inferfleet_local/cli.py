@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from inferfleet_local import binaries, cluster, packages, real
+from inferfleet_local import cluster, real
 from inferfleet_local.errors import ClusterError
 from inferfleet_local.progress import Progress
 from inferfleet_local.real import NodeAct
@@ -59,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--name", help="only this one")
     status.set_defaults(carry_out=_status)
 
-    build = commands.add_parser("build", parents=[shared], help="build the programs only")
+    build = commands.add_parser("build", parents=[shared], help="build what `up` would build, start nothing")
+    build.add_argument("--images", nargs="+", default=[], choices=cluster.IMAGES, help="these images as well")
     build.set_defaults(carry_out=_build)
 
     env = commands.add_parser("env", parents=[shared], help="print shell lines for KUBECONFIG and PATH")
@@ -97,9 +98,7 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    where = _where(options)
-    packages.ensure(options.flavour, where.state_root / "packages.log")
-    binaries.ensure(options.flavour, where.cache, where.state_root / "build.log", Progress())
+    cluster.prepare(_where(options), options.flavour, Progress(), tuple(options.images))
 
 
 def _node(options: argparse.Namespace) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferfleet_local import binaries, kind, packages, real
-from inferfleet_local.errors import ClusterError, MissingError
+from inferfleet_local.errors import ClusterError
 from inferfleet_local.kubectl import Kubectl
 from inferfleet_local.kwok import KwokCluster
 from inferfleet_local.machines import machines, simulated_node
-from inferfleet_local.processes import all_marked, stop
+from inferfleet_local.processes import stop_marked
 from inferfleet_local.progress import Progress
 from inferfleet_local.source import Source, choose, container_engine_answers
 from inferfleet_local.state import Flavour, Places, Record, forget, locked, places, read_record
@@ -86,18 +87,20 @@ def up(
         return Cluster(where, flavour, source, kubectl, started_here=False)
     count = DEFAULT_NODES[flavour] if nodes is None else nodes
     machines(count)
+    if flavour is Flavour.NODES and source is Source.BUILT:
+        real.check(where)
     with locked(where):
+        fresh = read_record(where) is None
         record = _record(where, flavour, source, count)
-        was_ready = record.ready
         if source is Source.KIND:
             kubectl = kind.up(where, count, progress)
         else:
             assets = Path(environ["KUBEBUILDER_ASSETS"]) if source is Source.ASSETS else None
             kubectl = _up_own(where, record, progress, images, assets)
         existing(where).but(where, ready=True)
-        progress.keep(where, flavour=flavour, nodes=count)
+        progress.keep(where, flavour=flavour, nodes=record.nodes, fresh=fresh)
     progress.say(f"ready: export KUBECONFIG={where.kubeconfig}")
-    return Cluster(where, flavour, source, kubectl, started_here=not was_ready)
+    return Cluster(where, flavour, source, kubectl, started_here=fresh)
 
 
 def _record(where: Places, flavour: Flavour, source: Source, count: int) -> Record:
@@ -115,8 +118,6 @@ def _record(where: Places, flavour: Flavour, source: Source, count: int) -> Reco
 def _up_own(
     where: Places, record: Record, progress: Progress, images: Sequence[str], assets: Path | None
 ) -> Kubectl:
-    if record.flavour is Flavour.NODES and os.geteuid() != 0:
-        raise MissingError("real nodes need root: run this as root, or use --flavour api")
     if installed := packages.ensure(record.flavour, where.logs / "packages.log"):
         progress.built.append("packages")
         progress.say(f"installed {', '.join(installed)}")
@@ -126,6 +127,16 @@ def _up_own(
     if record.flavour is Flavour.NODES:
         return real.up(where, record, get_programs, progress, images)
     return _up_simulated(where, record, get_programs(), progress)
+
+
+def prepare(where: Places, flavour: Flavour, progress: Progress, images: Sequence[str]) -> None:
+    """Install and build what `up` would, and start nothing."""
+    packages.ensure(flavour, where.state_root / "packages.log")
+    with ThreadPoolExecutor(1) as beside:
+        built_images = beside.submit(real.build_images, where, where.state_root, images, progress)
+        binaries.ensure(flavour, where.cache, where.state_root / "build.log", progress)
+        built_images.result()
+    progress.say(f"built: {', '.join(progress.built) or 'nothing, all was in the cache'}")
 
 
 def _up_simulated(where: Places, record: Record, programs: Programs, progress: Progress) -> Kubectl:
@@ -150,7 +161,7 @@ def down(where: Places, progress: Progress) -> None:
         elif record is not None and record.flavour is Flavour.NODES:
             real.down(where, record, progress)
         with progress.step(f"{where.name} down"):
-            stop(all_marked(where), grace_seconds=0)
+            stop_marked(where)
             forget(where)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from inferfleet_local.processes import all_marked, marked_environment, stop
+from inferfleet_local.processes import marked_environment, stop_marked
 from inferfleet_local.run import run_logged
 from inferfleet_local.state import write_atomically
 
@@ -42,7 +43,7 @@ class KwokCluster:
 
     def create(self, log: Path) -> None:
         """Start afresh; what a crashed start has left goes first, since nothing here is worth keeping."""
-        self.delete(log)
+        self.delete()
         kept = self.where.folder / "clusters" / self.where.name / "logs"
         self.where.logs.mkdir(parents=True, exist_ok=True)
         (self.where.logs / "kwok").unlink(missing_ok=True)
@@ -52,11 +53,12 @@ class KwokCluster:
         write_atomically(settings, json.dumps(configuration(self.where, self.programs, ports), indent=1))
         self._kwokctl(log, "create", "cluster", "--wait=90s", "--config", str(settings))
 
-    def delete(self, log: Path) -> None:
-        """Stop its processes and remove its folder."""
-        if (self.where.folder / "clusters" / self.where.name).exists():
-            self._kwokctl(log, "delete", "cluster")
-        stop(all_marked(self.where))
+    def delete(self) -> None:
+        """End its processes and remove its files, among them the lock that an interrupted kwokctl leaves."""
+        stop_marked(self.where)
+        shutil.rmtree(self.where.folder / "clusters", ignore_errors=True)
+        for name in ("kubeconfig", "kubeconfig.lock"):
+            (self.where.folder / name).unlink(missing_ok=True)
 
     def _kwokctl(self, log: Path, *arguments: str) -> None:
         environment = {**marked_environment(self.where), "KWOK_WORKDIR": str(self.where.folder)}

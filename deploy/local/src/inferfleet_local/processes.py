@@ -112,6 +112,12 @@ def all_marked(where: Places) -> list[Process]:
     return found
 
 
+def stop_marked(where: Places) -> None:
+    """Kill every process of a cluster, also those that another one starts meanwhile."""
+    while found := all_marked(where):
+        stop(found, grace_seconds=0)
+
+
 def stop(processes: Iterable[Process], *, grace_seconds: float = 5) -> None:
     """End processes: first asked, then killed.
 

@@ -48,13 +48,21 @@ class Progress:
         self.step_seconds[name] = round(time.monotonic() - begun, 2)
         self.say(f"{name}: {self.step_seconds[name]:.1f} s")
 
-    def keep(self, where: Places, *, flavour: str, nodes: int) -> None:
-        """Append this start to the list of starts, which outlives the cluster."""
+    def keep(self, where: Places, *, flavour: str, nodes: int, fresh: bool) -> None:
+        """Append this start to the list of starts, which outlives the cluster.
+
+        Args:
+            where: The cluster.
+            flavour: Its flavour.
+            nodes: How many nodes it has.
+            fresh: Whether there was no cluster before.
+        """
         line = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "cluster": where.name,
             "flavour": flavour,
             "nodes": nodes,
+            "fresh": fresh,
             "built": self.built,
             "steps": self.step_seconds,
             "total_seconds": round(self.elapsed_seconds, 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from inferfleet_local import cgroups, images, network
 from inferfleet_local.controlplane import ControlPlane
-from inferfleet_local.errors import ClusterError
+from inferfleet_local.errors import ClusterError, MissingError
 from inferfleet_local.gpus import await_gpus
 from inferfleet_local.machines import machine, machines
 from inferfleet_local.node import Node
 from inferfleet_local.nodefiles import FIXED_FOLDERS
 from inferfleet_local.objects import dns_objects, storage_objects, volume_folders
-from inferfleet_local.processes import all_marked, stop
+from inferfleet_local.processes import stop_marked
 from inferfleet_local.run import run
 
 if TYPE_CHECKING:
@@ -40,6 +41,18 @@ class NodeAct(StrEnum):
 CHECKOUT = Path(__file__).resolve().parents[4]
 
 
+def check(where: Places) -> None:
+    """Make sure, before anything is made, that real nodes can be had here.
+
+    Raises:
+        MissingError: This is not root.
+        ClusterError: Another cluster has real nodes on this machine.
+    """
+    if os.geteuid() != 0:
+        raise MissingError("real nodes need root: run this as root, or use --flavour api")
+    network.claim(where.folder)
+
+
 def up(
     where: Places,
     record: Record,
@@ -48,11 +61,10 @@ def up(
     image_names: Sequence[str],
 ) -> Kubectl:
     """Bring control plane and nodes up; every step keeps what it finds done."""
-    network.claim(where.folder)
     record = _reserve(where, record)
     plan = network.AddressPlan(record.octet)
     with ThreadPoolExecutor(1) as beside:
-        built_images = beside.submit(_build_images, where, image_names, progress)
+        built_images = beside.submit(build_images, where, where.logs, image_names, progress)
         plane = ControlPlane(where, plan, get_programs())
         with progress.step("network"):
             network.make_host(plan, where.folder)
@@ -133,14 +145,15 @@ def build_and_load(
     where: Places, record: Record | None, names: Sequence[str], progress: Progress, *, load: bool
 ) -> None:
     """Build images from the checkout, and load them into the nodes that run."""
-    _build_images(where, names, progress)
+    build_images(where, where.logs, names, progress)
     if load and record is not None:
         nodes = [Node(where, one) for one in machines(record.nodes)]
         _load_images(where, [node for node in nodes if node.process], names, progress)
 
 
-def _build_images(where: Places, names: Sequence[str], progress: Progress) -> None:
-    log, known = where.logs / "images.log", images.IMAGES
+def build_images(where: Places, logs: Path, names: Sequence[str], progress: Progress) -> None:
+    """Build from the checkout what the cache lacks."""
+    log, known = logs / "images.log", images.IMAGES
     stale = [name for name in names if not images.layout_of(known[name], CHECKOUT, where.cache).exists()]
     with progress.step("images built"):
         images.ensure(names, checkout=CHECKOUT, cache=where.cache, log=log, say=progress.say)
@@ -158,7 +171,7 @@ def down(where: Places, record: Record, progress: Progress) -> None:
     with progress.step("nodes and control plane stopped"):
         for one in machines(record.nodes):
             Node(where, one).kill()
-        stop(all_marked(where), grace_seconds=0)
+        stop_marked(where)
     with progress.step("links, routes, control groups and mounts removed"):
         network.remove(where.folder)
         cgroups.remove_all(where.name)
