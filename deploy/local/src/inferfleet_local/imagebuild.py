@@ -23,6 +23,7 @@ PROGRAMS = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 """What building needs: program -> the Debian package that has it."""
 
 KEY_LENGTH = 16
+DRAFT = ".building-"
 
 BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
 BASE_SUITE = "bookworm"
@@ -45,13 +46,19 @@ class Builder:
     log: Path
 
     @property
-    def _bud(self) -> list[str | Path]:
+    def _buildah(self) -> list[str | Path]:
         store = self.folder / "store"
         return [
             "buildah",
             f"--root={store / 'root'}",
             f"--runroot={store / 'run'}",
             "--storage-driver=overlay",
+        ]
+
+    @property
+    def _bud(self) -> list[str | Path]:
+        return [
+            *self._buildah,
             "build-using-dockerfile",
             "--isolation=chroot",  # needs no runtime and no control groups
             "--network=host",
@@ -59,12 +66,18 @@ class Builder:
             "--disable-compression",  # packing and unpacking cost more time than the disk gives
         ]
 
+    def sweep(self) -> None:
+        """Remove what killed builds left: their working containers, with mounts, and their drafts."""
+        run_logged([*self._buildah, "rm", "--all"], self.log)
+        for draft in self.folder.glob(f"{DRAFT}*"):
+            shutil.rmtree(draft)
+
     def build(self, image: Image, checkout: Path, layout: Path) -> None:
         """Build an image into a layout, which appears when it is whole and replaces those of old keys."""
         if BASE_IMAGE in (checkout / image.dockerfile).read_text():
             self._make_base()
         old = layouts(self.folder, image.name)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".building-") as scratch:
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=DRAFT) as scratch:
             draft = Path(scratch, "layout")
             link_blobs(old, draft)
             context = checkout / image.context
@@ -99,7 +112,7 @@ class Builder:
         marker = self.folder / "base"
         if marker.exists() and marker.read_text() == repr(BASE):
             return
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".building-") as scratch:
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=DRAFT) as scratch:
             root = Path(scratch, "root.tar")
             run_logged(["mmdebstrap", *BASE_OPTIONS, BASE_SUITE, root], self.log, env={"TMPDIR": scratch})
             Path(scratch, "Dockerfile").write_text('FROM scratch\nADD root.tar /\nCMD ["bash"]\n')

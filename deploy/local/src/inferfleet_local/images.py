@@ -83,13 +83,14 @@ def ensure(
     """
     # the key is taken before the build: a file that changes meanwhile makes the image stale, not wrong
     layouts = {image: layout_of(image, checkout, cache) for image in _select(names)}
+    builder = imagebuild.Builder(cache / "images", log)
     with _locked(cache):
         stale = [image for image, layout in layouts.items() if not layout.exists()]
         if stale:
             needed = imagebuild.PROGRAMS
             packages.install([needed[it] for it in needed if not packages.is_present(it)], log)
+            builder.sweep()
             check_space(stale, shutil.disk_usage(cache).free)
-        builder = imagebuild.Builder(cache / "images", log)
         for image in stale:
             begun = time.monotonic()
             builder.build(image, checkout, layouts[image])
