@@ -1,8 +1,8 @@
 """Hold the speed model against known points: `python benchmarks/planner/calibration.py`.
 
-The points are aggregated vLLM serving on 8 GPUs, output tokens/s per GPU, simulated elsewhere by a database of
-measured kernels (ai-dynamo/aiconfigurator). They bound the mean time per output token, so the planner is asked
-for the 50th percentile.
+The points are aggregated vLLM serving on 8 GPUs, output tokens/s per GPU, simulated elsewhere by a database
+of measured kernels (ai-dynamo/aiconfigurator). They bound the mean time per output token, so the planner is
+asked for the 50th percentile.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def result(point: Point) -> Result:
 def main() -> None:
     """Print ours against theirs."""
     print(
-        f"{'model':34} {'GPU':10} {'ISL/OSL':9} {'theirs':>12} {'ours there':>10} {'off':>6}  our best         agrees"
+        f"{'model':34} {'GPU':10} {'ISL/OSL':9} {'theirs':>12} {'ours there':>10} {'off':>6}  "
+        "our best         agrees"
     )
     for point in POINTS:
         ours = result(point)

@@ -75,7 +75,7 @@ def test_a_model_of_a_million_parameters_takes_one_gpu(pool: MakePool, spec: Mak
         (L70, "A100-80GB", 5.0, 0.100, (1024, 1024), {4}),
     ],
 )
-def test_known_best_layouts_are_found(
+def test_known_best_layouts_are_found(  # noqa: PLR0917 - a table
     pool: MakePool,
     spec: MakeSpec,
     model: Find,

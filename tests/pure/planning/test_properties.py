@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -63,8 +62,7 @@ def specs(draw: st.DrawFn) -> DeploymentSpec:
     )
 
 
-many = settings(max_examples=120, deadline=None)
-Ask = Callable[[], None]
+many = settings(max_examples=60, deadline=None)
 
 
 def check_split(model: ModelFacts, pool: Pool, layout: Layout) -> None:

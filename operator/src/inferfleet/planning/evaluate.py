@@ -40,6 +40,22 @@ class Outcome:
         return self.layout.gpus_per_replica / rate if rate else inf
 
 
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One step budget: where the replica would operate under it, and what that misses."""
+
+    budget: int
+    slots: int
+    point: OperatingPoint
+    miss: Miss | None
+
+    @property
+    def merit(self) -> tuple[bool, float, float]:
+        """Sorts the better trial later: objectives met, then the smaller miss, then more tokens."""
+        distance = self.miss.distance if self.miss else 0.0
+        return self.miss is None, -distance, self.point.tokens_per_second
+
+
 def evaluate(candidate: Candidate, question: Question) -> Outcome:
     """Try every step budget, keep the one with the most tokens per second within the objectives."""
     engine = question.spec.engine
@@ -51,21 +67,12 @@ def evaluate(candidate: Candidate, question: Question) -> Outcome:
         kv_cache_dtype=question.kv_cache_dtype,
     )
     budgets = (engine.max_num_batched_tokens,) if engine.max_num_batched_tokens else _BUDGETS
-    best: tuple[tuple[bool, float, float], Outcome] | None = None
-    for budget in budgets:
-        outcome = _at_budget(candidate, question, step, budget)
-        if outcome is None:
-            continue
-        distance = outcome.miss.distance if outcome.miss else 0.0
-        score = (outcome.miss is None, -distance, outcome.layout.prediction.tokens_per_second)
-        if best is None or score > best[0]:
-            best = score, outcome
-    if best is None:
-        raise AssertionError(f"{candidate} passed the memory checks and fits no budget")
-    return best[1]
+    trials = [trial for budget in budgets if (trial := _try(candidate, question, step, budget))]
+    return _outcome(candidate, question, max(trials, key=lambda trial: trial.merit))
 
 
-def _at_budget(candidate: Candidate, question: Question, step: StepModel, budget: int) -> Outcome | None:
+def _try(candidate: Candidate, question: Question, step: StepModel, budget: int) -> _Trial | None:
+    """Operate under one budget; None where its working memory leaves no room for a request."""
     limit = question.spec.engine.max_num_seqs or (
         _MANY_SEQUENCES if candidate.pool.accelerator.memory_bytes >= _LARGE_GPU_BYTES else _SEQUENCES
     )
@@ -73,18 +80,32 @@ def _at_budget(candidate: Candidate, question: Question, step: StepModel, budget
     if slots < 1:
         return None
     point = operate(step, question.workload, question.spec.objectives, slots=slots, batched_tokens=budget)
-    sequences = question.spec.engine.max_num_seqs or max(1, min(slots, point.peak))
-    space = _space(candidate, question, budget, sequences)
+    return _Trial(budget, slots, point, _missed_objective(point, question))
+
+
+def _outcome(candidate: Candidate, question: Question, trial: _Trial) -> Outcome:
+    point, ranks = trial.point, candidate.split.data
+    sequences = question.spec.engine.max_num_seqs or min(trial.slots, point.peak)
+    space = _space(candidate, question, trial.budget, sequences)
     length = question.context_tokens or _longest(candidate, question, space)
     per_sequence = sequence_bytes(question.model, candidate.split, question.element_bytes, length)
-    layout = _layout(candidate, question, budget, sequences, length)
     # what the engine reports: how many sequences of the full length fit, times that length
     tokens = space * length // per_sequence if per_sequence else length * sequences
     price = price_per_gpu_hour(candidate, question.spec) * candidate.split.gpus / 3600
-    rate = point.tokens_per_second
-    cost = price / rate if rate else inf
-    layout = _predicted(layout, tokens * candidate.split.data, point, slots * candidate.split.data, cost)
-    return Outcome(candidate, layout, cost, _missed_objective(point, question))
+    cost = price / point.tokens_per_second if point.tokens_per_second else inf
+    layout = replace(
+        _layout(candidate, question, trial.budget, sequences, length),
+        kv_cache_tokens=tokens * ranks,
+        prediction=Prediction(
+            ttft_seconds=point.ttft_seconds,
+            itl_seconds=point.itl_seconds,
+            tokens_per_second=point.tokens_per_second,
+            prompt_tokens_per_second=point.prompt_tokens_per_second,
+            concurrency=trial.slots * ranks,
+            dollars_per_million_tokens=0.0 if cost == inf else cost * 1e6,
+        ),
+    )
+    return Outcome(candidate, layout, cost, trial.miss)
 
 
 def _space(candidate: Candidate, question: Question, budget: int, sequences: int) -> int:
@@ -165,21 +186,6 @@ def _layout(candidate: Candidate, question: Question, budget: int, sequences: in
         quantization=question.spec.engine.quantization or model.quantization,
         kv_cache_dtype=question.kv_cache_dtype,
         warnings=_warnings(candidate, question, length),
-    )
-
-
-def _predicted(layout: Layout, tokens: int, point: OperatingPoint, concurrency: int, cost: float) -> Layout:
-    return replace(
-        layout,
-        kv_cache_tokens=tokens,
-        prediction=Prediction(
-            ttft_seconds=point.ttft_seconds,
-            itl_seconds=point.itl_seconds,
-            tokens_per_second=point.tokens_per_second,
-            prompt_tokens_per_second=point.prompt_tokens_per_second,
-            concurrency=concurrency,
-            dollars_per_million_tokens=0.0 if cost == inf else cost * 1e6,
-        ),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, erf, exp, inf, log, sqrt
+from math import ceil, erf, inf, log, sqrt
 from typing import Final
 
 from inferfleet.planning.speed import StepModel
@@ -12,9 +12,9 @@ from inferfleet.values import Objectives, Workload
 
 # without an objective a latency need only be finite
 _UNBOUNDED: Final = 1e9
-# mean batch of a replica that is all but idle, and how finely the largest batch is sought (below 0.1 %)
+# mean batch of a replica that is all but idle, and how finely the largest batch is sought (within 0.3 %)
 _LEAST_RUNNING: Final = 0.01
-_BISECTIONS: Final = 14
+_BISECTIONS: Final = 12
 # a larger share of the step budget than this for prompts, and every burst makes those that wait grow
 _MOST_PROMPT_SHARE: Final = 0.9
 
@@ -58,21 +58,27 @@ def operate(
     share = objectives.percentile / 100
     ttft = _UNBOUNDED if objectives.ttft_seconds is None else objectives.ttft_seconds
     itl = _UNBOUNDED if objectives.itl_seconds is None else objectives.itl_seconds
-    least, most = log(_LEAST_RUNNING), log(max(_LEAST_RUNNING, _mean_of_peak(slots, share)))
-    best = _steady(step, workload, _LEAST_RUNNING, share, batched_tokens)
-    if best.ttft_seconds > ttft or best.itl_seconds > itl:
-        return best
-    top = _steady(step, workload, exp(most), share, batched_tokens)
-    if top.ttft_seconds <= ttft and top.itl_seconds <= itl:
-        return top
-    for _ in range(_BISECTIONS):
-        middle = (least + most) / 2
-        point = _steady(step, workload, exp(middle), share, batched_tokens)
-        if point.ttft_seconds <= ttft and point.itl_seconds <= itl:
-            least, best = middle, point
-        else:
-            most = middle
-    return best
+
+    def meets(running: float) -> bool:
+        seen = _steady(step, workload, running, share, batched_tokens)
+        return seen[0] <= ttft and seen[1] <= itl
+
+    running, most = _LEAST_RUNNING, max(_LEAST_RUNNING, _mean_of_peak(slots, share))
+    if meets(most):
+        running = most
+    elif meets(running):
+        for _ in range(_BISECTIONS):
+            middle = sqrt(running * most)
+            running, most = (middle, most) if meets(middle) else (running, middle)
+    reached_ttft, reached_itl, rate = _steady(step, workload, running, share, batched_tokens)
+    return OperatingPoint(
+        running=running,
+        peak=max(1, ceil(running + normal_quantile(share) * sqrt(running) - 1e-9)),
+        ttft_seconds=reached_ttft,
+        itl_seconds=reached_itl,
+        tokens_per_second=rate,
+        prompt_tokens_per_second=rate * workload.prompt_tokens / workload.output_tokens,
+    )
 
 
 def _mean_of_peak(slots: int, share: float) -> float:
@@ -88,21 +94,21 @@ def _mean_of_peak(slots: int, share: float) -> float:
 
 def _steady(
     step: StepModel, workload: Workload, running: float, share: float, batched_tokens: int
-) -> OperatingPoint:
-    """Latencies and rates with `running` sequences decoding and as many prompts arriving as end.
+) -> tuple[float, float, float]:
+    """Time to first token, inter-token latency and tokens per second at a steady mean batch.
 
-    A step carries a chunk of prompt with probability `chunked`; a token's latency is the longer kind of step
-    where more than 1 - percentile of the steps are of that kind. The wait for earlier prompts is that of an
-    M/D/1 queue, whose tail is close to exponential: P(W > t) = rho exp(-2 (1 - rho) t / S).
+    As many prompts arrive as end. A step carries a chunk of prompt with probability `chunked`; a token's
+    latency is the longer kind of step where more than 1 - percentile of the steps are of that kind. The
+    wait for earlier prompts is that of an M/D/1 queue, whose tail is close to exponential: P(W > t) = rho
+    exp(-2 (1 - rho) t / S).
     """
     batch = running / step.stages
     context = workload.prompt_tokens + workload.output_tokens / 2
     arriving = batch * workload.prompt_tokens / workload.output_tokens
     room = batched_tokens - batch
-    peak = ceil(running + normal_quantile(share) * sqrt(running) - 1e-9)
     busy = arriving / room if room >= 1 else inf
     if busy > _MOST_PROMPT_SHARE:
-        return OperatingPoint(running, peak, inf, inf, 0.0, 0.0)
+        return inf, inf, 0.0
     chunk = min(room, max(float(workload.prompt_tokens), arriving))
     chunked = arriving / chunk
     plain_seconds = step.stage_seconds(batch, 0.0, context, 0.0)
@@ -122,12 +128,4 @@ def _steady(
     if busy > 1 - share:
         each = workload.prompt_tokens / chunk * chunk_seconds
         wait = each / (2 * (1 - busy)) * log(busy / (1 - share))
-    rate = step.ranks * running / mean
-    return OperatingPoint(
-        running=running,
-        peak=peak,
-        ttft_seconds=share * (mean_seconds + others) + service + wait,
-        itl_seconds=itl,
-        tokens_per_second=rate,
-        prompt_tokens_per_second=rate * workload.prompt_tokens / workload.output_tokens,
-    )
+    return share * (mean_seconds + others) + service + wait, itl, step.ranks * running / mean
