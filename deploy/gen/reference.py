@@ -57,7 +57,8 @@ def _table(tree: dict[str, Any], prefix: str) -> str:
 
 
 def _rules(tree: dict[str, Any]) -> str:
-    return "\n".join(f"- {rule['message']}" for rule in tree.get("x-kubernetes-validations", ()))
+    messages = dict.fromkeys(rule["message"] for rule in tree.get("x-kubernetes-validations", ()))
+    return "\n".join(f"- {message}" for message in messages)
 
 
 def _type(schema: dict[str, Any]) -> str:
@@ -70,7 +71,7 @@ def _type(schema: dict[str, Any]) -> str:
     if isinstance(schema.get("additionalProperties"), dict):
         return f"map of {_type(schema['additionalProperties'])}"
     bounds = [
-        f"{sign}{'' if schema.get(flag) else '='} {schema[bound]:g}"
+        f"{sign}{'' if schema.get(flag) else '='} {schema[bound]:,}"
         for sign, bound, flag in ((">", "minimum", "exclusiveMinimum"), ("<", "maximum", "exclusiveMaximum"))
         if bound in schema
     ]

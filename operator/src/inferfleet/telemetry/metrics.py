@@ -31,6 +31,9 @@ class Metrics:
     queue: Gauge = field(init=False)
     tokens_per_second: Gauge = field(init=False)
     dollars_per_hour: Gauge = field(init=False)
+    dollars_per_million_tokens: Gauge = field(init=False)
+    replicas_spot_ready: Gauge = field(init=False)
+    lost_requests: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         def make(kind: type, name: str, text: str, labels: Iterable[str] = (), **options: object) -> None:
@@ -52,12 +55,19 @@ class Metrics:
         make(Gauge, "queue", "Waiting requests.", DEPLOYMENT)
         make(Gauge, "tokens_per_second", "Generated tokens per second.", DEPLOYMENT)
         make(Gauge, "dollars_per_hour", "Cost of all replicas per hour.", DEPLOYMENT)
+        make(Gauge, "dollars_per_million_tokens", "Cost of a million tokens.", DEPLOYMENT)
+        make(Gauge, "replicas_spot_ready", "Replicas in service on spot.", DEPLOYMENT)
+        make(Gauge, "lost_requests", "Requests that were cut off, so far.", DEPLOYMENT)
 
     def observe_plan(self, namespace: str, name: str, plan: Plan) -> None:
         """Show what a pass found and wants."""
         self.replicas_desired.labels(namespace, name).set(plan.desired)
         self.replicas_ready.labels(namespace, name).set(plan.ready)
+        self.replicas_spot_ready.labels(namespace, name).set(plan.spot_ready)
+        self.lost_requests.labels(namespace, name).set(plan.lost_requests)
         self.dollars_per_hour.labels(namespace, name).set(plan.dollars_per_hour)
+        if plan.dollars_per_million_tokens is not None:
+            self.dollars_per_million_tokens.labels(namespace, name).set(plan.dollars_per_million_tokens)
         if plan.decision:
             self.queue.labels(namespace, name).set(plan.decision.queue)
             self.tokens_per_second.labels(namespace, name).set(plan.decision.tokens_per_second)
@@ -67,7 +77,10 @@ class Metrics:
         for series in (
             self.replicas_desired,
             self.replicas_ready,
+            self.replicas_spot_ready,
+            self.lost_requests,
             self.dollars_per_hour,
+            self.dollars_per_million_tokens,
             self.queue,
             self.tokens_per_second,
         ):
