@@ -145,23 +145,32 @@ async def test_nothing_is_written_once_the_lease_may_be_lost(rig: Rig, fake: Fak
     assert fake.writes() == []
 
 
-async def test_after_a_failure_the_pod_is_left_for_the_next_pass_and_others_go_on(rig: Rig, fake: FakeApi):
-    first, second = await existing(fake, "a"), await existing(fake, "b")
+async def test_a_worker_that_cannot_be_told_is_deleted_all_the_same(rig: Rig, fake: FakeApi):
+    uid = await existing(fake, "a")
     rig.broken.append("a")
+    told, deleted = await rig.executor.execute(
+        [AnnounceDrain("a", "127.0.0.1", DRAIN, 7.0, WHY), DeletePod("a", uid, 30, WHY)]
+    )
+    assert told.failure is not None
+    assert told.failure.code == "AnnounceDrainFailed"
+    assert "no answer" in told.failure.message
+    assert deleted.failure is None
+    assert "deletionTimestamp" in pod(fake, "a")["metadata"]
+
+
+async def test_a_worker_that_the_endpoints_still_carry_is_not_told_to_refuse(rig: Rig, fake: FakeApi):
+    first, second = await existing(fake, "a"), await existing(fake, "b")
+    fake.failing.add("/api/v1/namespaces/ns/pods/a/status")
     outcomes = await rig.executor.execute(
         [
+            SetServing("a", first, serving=False, reason=WHY),
+            SetServing("b", second, serving=False, reason=WHY),
             AnnounceDrain("a", "127.0.0.1", DRAIN, 7.0, WHY),
             AnnounceDrain("b", "127.0.0.1", DRAIN, 7.0, WHY),
-            DeletePod("a", first, 30, WHY),
-            DeletePod("b", second, 30, WHY),
         ]
     )
-    assert [type(o.action).__name__ for o in outcomes] == ["AnnounceDrain", "AnnounceDrain", "DeletePod"]
-    assert outcomes[0].failure is not None
-    assert outcomes[0].failure.code == "AnnounceDrainFailed"
-    assert "no answer" in outcomes[0].failure.message
-    assert "deletionTimestamp" not in pod(fake, "a")["metadata"]
-    assert "deletionTimestamp" in pod(fake, "b")["metadata"]
+    assert [outcome.failure is None for outcome in outcomes] == [False, True, True]
+    assert rig.announced == ["b"]
 
 
 def service(digest: str) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class FakeApi:
     objects: dict[Address, Raw] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     url: str = ""
+    failing: set[str] = field(default_factory=set)
+    """Paths that are answered with 500."""
     compacted: int = 0
     lists: int = 0
     _history: list[tuple[int, str, Address, Raw]] = field(default_factory=list)
@@ -91,6 +93,8 @@ class FakeApi:
     async def handle(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one per verb
         """Answer one request."""
         self.requests.append((request.method, request.path))
+        if request.path in self.failing:
+            return _failure(500, "InternalError", "etcd is on fire")
         collection, namespace, name, subresource = _split(request.path)
         address = (collection, namespace, name)
         if not name:

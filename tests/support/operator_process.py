@@ -71,7 +71,7 @@ def operator(
     program = Path(sys.executable).with_name("inferfleet")
     log = folder / f"{name}.log"
     words = ["run", "--kubeconfig", str(kubeconfig), "--lease-namespace", lease_namespace]
-    words += ["--identity", name, "--port", str(port), "--scrape-interval", "0.5"]
+    words += ["--identity", name, "--port", str(port), "--scrape-interval", "500ms"]
     environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
     environment["HF_ENDPOINT"] = "http://127.0.0.1:1"
     with log.open("wb") as stream:
@@ -80,7 +80,9 @@ def operator(
         )
     running = OperatorProcess(process, port, log)
     try:
-        assert until(lambda: running.http("/healthz")[0] == 200, seconds=20), log.read_text()
+        answers = until(lambda: process.poll() is not None or running.http("/healthz")[0] == 200, seconds=20)
+        assert answers, log.read_text()
+        assert process.poll() is None, log.read_text()
         yield running
     finally:
         if process.poll() is None:

@@ -8,10 +8,25 @@ import sys
 
 import click
 
+SHORTEST_INTERVAL_SECONDS = 0.1
+
 
 def _identity() -> str:
     """The pod's name in a cluster; elsewhere the host and process, so that two on one host are two."""
     return os.environ.get("POD_NAME") or f"{socket.gethostname()}_{os.getpid()}"
+
+
+def _seconds(text: str) -> float:
+    """Seconds of a duration; at least a tenth, so that no engine is flooded."""
+    from durationpy import DurationError, from_str  # noqa: PLC0415 - `--help` stays light
+
+    try:
+        seconds = float(from_str(text).total_seconds())
+    except DurationError as error:
+        raise click.BadParameter(f"{text} is not a duration such as 2s or 500ms") from error
+    if seconds < SHORTEST_INTERVAL_SECONDS:
+        raise click.BadParameter(f"{text} is shorter than {SHORTEST_INTERVAL_SECONDS} s")
+    return seconds
 
 
 @click.command()
@@ -54,7 +69,11 @@ def _identity() -> str:
     help="Port of /healthz, /readyz and /metrics.",
 )
 @click.option(
-    "--scrape-interval", default=2.0, show_default=True, help="Seconds between looks at the workers."
+    "--scrape-interval",
+    default="2s",
+    show_default=True,
+    type=_seconds,
+    help="Time between two looks at every worker, such as 2s or 500ms.",
 )
 @click.option("--log-level", envvar="INFERFLEET_LOG_LEVEL", default="info", show_default=True)
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", show_default=True)

@@ -67,7 +67,8 @@ class Executor:
     async def execute(self, actions: Sequence[Action]) -> tuple[Outcome, ...]:
         """Execute actions in order; neighbours of one kind run together.
 
-        After a failure the later actions on the same pod wait for the next pass, the others go on.
+        After a write that failed the later actions on the same pod wait for the next pass: a worker must not
+        refuse what the endpoints still send it. One that cannot be told that it drains is deleted all the same.
 
         Raises:
             Fenced: when the lease may have been lost; nothing further was written.
@@ -77,7 +78,9 @@ class Executor:
         for _, stage in groupby(actions, type):
             due = [action for action in stage if _subject(action) not in failed]
             done = await asyncio.gather(*map(self._attempt, due))
-            failed |= {_subject(outcome.action) for outcome in done if outcome.failure}
+            failed |= {
+                _subject(o.action) for o in done if o.failure and not isinstance(o.action, AnnounceDrain)
+            }
             outcomes += done
         return tuple(outcomes)
 

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -113,8 +114,8 @@ class ModelStore:
 async def fetch_from_hub(
     api: ApiServer, namespace: str, model: ModelSpec, token_secret: SecretKey | None
 ) -> ModelFiles:
-    """Read a hub model with the deployment's own token; raises ModelProblem."""
-    token = await _token(api, namespace, token_secret) if token_secret else None
+    """Read a hub model with the deployment's own token, else the operator's; raises ModelProblem."""
+    token = await _token(api, namespace, token_secret) if token_secret else os.environ.get("HF_TOKEN")
     async with aiohttp.ClientSession(trust_env=True) as session:
         return await read_from_hub(session, endpoint(), model, token)
 

@@ -48,6 +48,8 @@ AFTER_FAILURE_SECONDS: Final = 5.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
 # Numbers that move with every sample are written no more often than this.
 NUMBERS_EVERY_SECONDS: Final = 10.0
+# A failure that lasts is told again so often.
+FAILURE_AGAIN_SECONDS: Final = 60.0
 # Objects whose kinds are not watched (optional CRDs) are applied again so often.
 REAPPLY_SECONDS: Final = 600.0
 
@@ -92,6 +94,7 @@ class DeploymentLoop:
         self._told_at = 0.0
         self._applied: dict[tuple[str, str], str] = {}
         self._applied_at = 0.0
+        self._failing: dict[Reason, float] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pass after pass. Returns when the deployment may go, is gone, or `stop` is set (which also wakes).
@@ -143,7 +146,7 @@ class DeploymentLoop:
         self._all.metrics.passes.inc()
         failures = await self._execute(plan, reading)
         self._remember(plan)
-        for event in (*plan.events, *(Event(failure, warning=True) for failure in failures)):
+        for event in (*plan.events, *self._news(failures)):
             log.info("%s", event.reason, extra={"deployment": self._key, "event": event.reason.code})
             await self._all.events.write(self._subject, event)
         await self._tell(plan, observed, record, now)
@@ -152,6 +155,18 @@ class DeploymentLoop:
             self._all.metrics.forget(self._subject.namespace, self._subject.name)
             return None
         return min(plan.next_look_seconds, AFTER_FAILURE_SECONDS if failures else LONGEST_PAUSE_SECONDS)
+
+    def _news(self, failures: tuple[Reason, ...]) -> tuple[Event, ...]:
+        """Failures as Events: one that lasts is told once, and again after a while."""
+        now = time.monotonic()
+        self._failing = {
+            reason: self._failing.get(reason, 0.0)
+            for reason in (*failures, *self._failing)
+            if reason in failures or now - self._failing[reason] < FAILURE_AGAIN_SECONDS
+        }
+        due = [reason for reason in failures if now - self._failing[reason] >= FAILURE_AGAIN_SECONDS]
+        self._failing |= dict.fromkeys(due, now)
+        return tuple(Event(reason, warning=True) for reason in due)
 
     def _read(self, record: DeploymentRecord) -> Reading:
         """The spec as written, else the last one that made sense, else nothing but the deployment's name."""
@@ -186,6 +201,7 @@ class DeploymentLoop:
             model=model,
             model_problem=model_problem,
             spec_problem=reading.problem,
+            spec_known=reading.resource is not None,
             current_layout=memory.current_layout,
             current_revision=memory.current_revision,
             planned_from=memory.planned_from,
