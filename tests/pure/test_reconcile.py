@@ -177,6 +177,22 @@ def test_load_gone_brings_one_replica_back_with_a_running_stream_unharmed() -> N
     assert_fixed_point(world)
 
 
+def test_a_stream_that_runs_on_holds_no_replica_but_its_own() -> None:
+    """Engines that share a machine slow each other: alone, a stream is faster than any was under load."""
+    world = serving(1)
+    world.pace = lambda w: 25.0 / max(1, len({stream.worker for stream in w.streams}))
+    world.demand = lambda _now: 20
+    world.run_until(lambda w: len(w.endpoints) == 3)
+    world.run(40)
+    world.demand = lambda _now: 0
+    world.run_until(lambda w: not w.streams)
+    world.stream(world.endpoints[0], 200)
+    assert world.run_until(lambda w: w.last is not None and w.last.desired == 1) <= 45
+    world.run_until(lambda w: len(w.workers) == 1, 200)
+    world.run_until(lambda w: not w.streams, 250)
+    assert world.lost == 0
+
+
 @pytest.mark.parametrize(
     ("labels", "taint", "longest"),
     [

@@ -115,6 +115,7 @@ class SmallWorld:
     engines: dict[str, Engine] = field(default_factory=dict)
     streams: list[Stream] = field(default_factory=list)
     demand: Callable[[float], int] = lambda _now: 0
+    pace: Callable[[SmallWorld], float] = lambda _world: 25.0
     dead_nodes: set[str] = field(default_factory=set)
     broken_images: set[str] = field(default_factory=set)
     status: Plan | None = None
@@ -312,7 +313,7 @@ class SmallWorld:
             return
         if engine.refuses_at is not None and self.now >= engine.refuses_at:
             engine.phase = "refusing"
-        engine.tokens += 25.0 * min(self.batch, self.in_flight(worker.name))
+        engine.tokens += self.pace(self) * min(self.batch, self.in_flight(worker.name))
         if engine.ready_at is not None and self.now >= engine.ready_at:
             self._change_pods(worker.name, containers_ready=True)
         self._refresh_ready(worker.name)

@@ -95,7 +95,7 @@ def each(count: int, waiting: float = 0, running: float = 0, at: float = NOW) ->
 
 
 def load(**changes: object) -> Load:
-    base = Load(2, 0, 0, 0, 0.0, 0.0, 0.0, 100.0, 8, Evidence.FRESH)
+    base = Load(2, 0, 0, 0, 0.0, 9.0, 0.0, 0.0, 100.0, 8, Evidence.FRESH)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -109,6 +109,7 @@ def load(**changes: object) -> Load:
         ({"waiting": 60.0, "starting": 3}, 9, 0, 0),
         ({"demand_tokens_per_second": 160.0}, 0, 2, 0),
         ({"demand_tokens_per_second": 161.0}, 0, 3, 0),
+        ({"demand_tokens_per_second": 161.0, "in_system": 1.0}, 0, 1, 0),
         ({"demand_tokens_per_second": 161.0, "capacity_tokens_per_second": 0.0}, 0, 0, 0),
         ({"running": 16.0}, 0, 0, 3),
         ({"running": 16.0, "slots": 0}, 0, 0, 0),
@@ -121,6 +122,7 @@ def load(**changes: object) -> Load:
         "a queue that even they will not take asks for more",
         "demand at the target utilisation asks for what there is",
         "demand above it asks for more",
+        "one long stream never asks for a second replica",
         "without a known capacity the token law is silent",
         "full batches ask for more before a queue forms",
         "without a known batch the running law is silent",
@@ -255,7 +257,7 @@ def test_one_replica_that_cannot_start_blocks_nothing() -> None:
 def test_zero_traffic_is_a_number_and_goes_down() -> None:
     """Rates of zero over zero kept another planner up for ever (dynamo#6985)."""
     idle = tuple(
-        replace(s, generation_tokens_total=0.0, arrivals_total=0.0) for s in (*each(2, at=NOW - 10), *each(2))
+        replace(s, generation_tokens_total=0.0, arrivals_total=0.0) for s in (*each(2, at=NOW - 9), *each(2))
     )
     spec = replace(SPEC, scale_down_window_seconds=0)
     assert decide(scope(fleet(2), idle, spec=spec), settled(2), NOW)[0].desired == 1
@@ -283,36 +285,43 @@ def test_tokens_are_summed_over_the_fleet_and_backlog_raises_the_demand_above_th
     def at(second: float, waiting: float) -> EngineSample:
         return sample(
             "w0",
-            NOW - 20 + second,
+            NOW - 14 + second,
             waiting,
             running=8,
             generation_tokens_total=90 * second,
             arrivals_total=2 * second,
         )
 
-    samples = (at(0, 0), at(10, 10), at(20, 20))
+    samples = (at(0, 0), at(7, 7), at(14, 14))
     seen = weigh(fleet(1), samples, LAYOUT, None, NOW)
     assert seen.tokens_per_second == pytest.approx(90)
-    assert seen.demand_tokens_per_second == pytest.approx(180), "40 came, 20 were let in"
+    assert seen.demand_tokens_per_second == pytest.approx(180), "28 came, 14 were let in"
 
 
 def test_a_saturated_replica_teaches_its_capacity_and_an_idle_one_does_not() -> None:
     busy = tuple(
-        sample("w0", NOW - 20 + s, waiting=3, running=8, generation_tokens_total=50.0 * s)
-        for s in (0, 10, 20)
+        sample("w0", NOW - 14 + s, waiting=3, running=8, generation_tokens_total=50.0 * s) for s in (0, 7, 14)
     )
-    assert learn(fleet(1), busy, None) == pytest.approx(50)
+    assert learn(fleet(1), busy, LAYOUT, None) == pytest.approx(50)
     idle = tuple(replace(s, waiting=0) for s in busy)
-    assert learn(fleet(1), idle, None) is None
-    assert learn(fleet(1), idle, 40.0) == pytest.approx(50), (
-        "doing more than was known corrects what was known"
-    )
+    assert learn(fleet(1), idle, LAYOUT, None) is None
     short = busy[-1:]
-    assert learn(fleet(1), short, 40.0) == 40.0
+    assert learn(fleet(1), short, LAYOUT, 40.0) == 40.0
+
+
+def test_doing_more_than_was_known_corrects_what_was_known() -> None:
+    def lone(rate: float, running: float) -> tuple[EngineSample, ...]:
+        return tuple(
+            sample("w0", NOW - 14 + s, running=running, generation_tokens_total=rate * s) for s in (0, 7, 14)
+        )
+
+    assert learn(fleet(1), lone(50, 8), LAYOUT, 40.0) == pytest.approx(50)
+    assert learn(fleet(1), lone(50, 4), LAYOUT, 40.0) == pytest.approx(100), "its batch was half full"
+    assert learn(fleet(1), lone(30, 1), LAYOUT, 40.0) == 40.0
 
 
 def test_samples_are_kept_once_and_only_while_they_matter() -> None:
-    old, new = sample("w0", NOW - 31), sample("w0", NOW)
+    old, new = sample("w0", NOW - 16), sample("w0", NOW)
     gone = sample("gone", NOW)
     assert remember((old, new), (new, gone), fleet(1), NOW) == (new,)
     assert remember((old,), (), fleet(1), NOW) == (old,), "the last word of a silent worker"

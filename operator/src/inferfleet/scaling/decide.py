@@ -34,7 +34,7 @@ class Scope:
 def decide(scope: Scope, memory: ScalingMemory, now: float) -> tuple[ScalingDecision, ScalingMemory]:
     """How many replicas there should be, and what to remember. The same samples twice change nothing."""
     samples = evidence.remember(memory.samples, scope.samples, (*scope.staying, *scope.leaving), now)
-    learned = evidence.learn(scope.staying, samples, memory.tokens_per_second_per_replica)
+    learned = evidence.learn(scope.staying, samples, scope.layout, memory.tokens_per_second_per_replica)
     load = evidence.weigh(scope.staying, samples, scope.layout, learned, now)
     current = _current(scope, memory)
     answers = laws.ask(load, scope.spec)

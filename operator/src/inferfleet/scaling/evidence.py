@@ -21,7 +21,7 @@ STALE_SECONDS = 15.0
 YOUNG_SECONDS = 20.0
 """vLLM's gauges read 0 for about 18 s after a cold start (vllm#49538)."""
 
-RATE_SECONDS = 30.0
+RATE_SECONDS = 15.0
 """Counters are turned into rates over this long."""
 
 LEARN_SECONDS = 10.0
@@ -46,6 +46,7 @@ class Load:
     """The fleet's load now. Rates are generated tokens per second; `capacity` is one replica's, 0 if unknown.
 
     `waiting`, `running` and `kv_usage` are sums over the replicas that stay; `kv_usage` in replicas' worth.
+    `in_system` is the mean number of requests that run or wait, over the time that rates are taken over.
     `slots` is the batch that one replica runs at once, 0 if unknown. `gap` says what evidence is lacking.
     """
 
@@ -54,6 +55,7 @@ class Load:
     waiting: float
     running: float
     kv_usage: float
+    in_system: float
     tokens_per_second: float
     demand_tokens_per_second: float
     capacity_tokens_per_second: float
@@ -126,6 +128,7 @@ def weigh(
         waiting=sum(sample.waiting for sample in known),
         running=sum(sample.running for sample in known),
         kv_usage=sum(sample.kv_usage or 0.0 for sample in known),
+        in_system=sum(map(_mean_in_system, history.values())),
         tokens_per_second=throughput,
         demand_tokens_per_second=throughput * _overload(history),
         capacity_tokens_per_second=_capacity(ready, history, rates, layout, learned_tokens_per_second),
@@ -135,19 +138,27 @@ def weigh(
     )
 
 
-def learn(staying: Sequence[Worker], samples: Samples, known: float | None) -> float | None:
+def learn(
+    staying: Sequence[Worker], samples: Samples, layout: Layout | None, known: float | None
+) -> float | None:
     """The tokens per second of one replica that was saturated long enough, else what was known before.
 
-    The median over saturated replicas, so that one slow node does not speak for all. A replica that now does
-    more than was known proves the knowledge too low.
+    The median over saturated replicas, so that one slow node does not speak for all. A replica that does more
+    than was known, with a batch that is not even full, proves the knowledge too low: its full batch counts.
     """
     history = _by_worker(samples)
     names = [worker.name for worker in staying if worker.ready]
     saturated = [rate for rate in (_saturated_rate(history.get(name, [])) for name in names) if rate > 0.0]
     if saturated:
         return median(saturated)
-    rates = _token_rates(history)
-    return max(known, *(rates.get(name, 0.0) for name in names)) if known and names else known
+    if known is None:
+        return None
+    shown = [
+        _full_batch_rate(history[name], _slots(layout))
+        for name in names
+        if _rate(history.get(name, [])) > known
+    ]
+    return max(shown, default=known)
 
 
 def _coverage(
@@ -206,6 +217,16 @@ def _saturated_rate(series: Sequence[EngineSample]) -> float:
             break
         run.insert(0, sample)
     return _rate(run) if run and run[-1].at - run[0].at >= LEARN_SECONDS else 0.0
+
+
+def _mean_in_system(series: Sequence[EngineSample]) -> float:
+    return sum(sample.running + sample.waiting for sample in series) / len(series)
+
+
+def _full_batch_rate(series: Sequence[EngineSample], slots: int) -> float:
+    """The rate that a full batch would have if each request kept its pace."""
+    running = sum(sample.running for sample in series) / len(series)
+    return _rate(series) * max(1.0, slots / max(1.0, running))
 
 
 def _overload(history: Mapping[str, list[EngineSample]]) -> float:

@@ -32,10 +32,15 @@ def queue_depth(load: Load, spec: AutoscalingSpec) -> int:
 
 
 def token_rate(load: Load, spec: AutoscalingSpec) -> int:
-    """Demand in tokens per second over what one replica gives at the target utilisation."""
+    """Demand in tokens per second over what one replica gives at the target utilisation.
+
+    Never more replicas than requests: a few long streams take whatever speed there is, and another replica
+    would find nothing to do.
+    """
     if load.capacity_tokens_per_second <= 0:
         return 0
-    return _ceil(load.demand_tokens_per_second / (load.capacity_tokens_per_second * spec.target_utilization))
+    enough = load.demand_tokens_per_second / (load.capacity_tokens_per_second * spec.target_utilization)
+    return min(_ceil(enough), _ceil(load.in_system))
 
 
 def running_requests(load: Load, spec: AutoscalingSpec) -> int:
