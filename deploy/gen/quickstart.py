@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 
 BEGIN = "  make_model.py: |\n"
-END = "---\n"
+END = "\n---\n"
 
 
 def with_script(manifest: str, script: str) -> str:
     """Return the manifest with the current script in its ConfigMap."""
     head, rest = manifest.split(BEGIN, 1)
-    _, tail = rest.split(END, 1)
-    return head + BEGIN + textwrap.indent(script, "    ") + END + tail
+    _, tail = f"\n{rest}".split(END, 1)
+    return head + BEGIN + textwrap.indent(script, "    ").rstrip("\n") + END + tail

@@ -8,10 +8,13 @@ from typing import Final
 from inferfleet.api import InferenceDeployment
 from inferfleet.manifests.engine import MODELS, claim_of, model_argument
 from inferfleet.manifests.identity import Manifest, hashed, metadata
+from inferfleet.manifests.merge import merge
+from inferfleet.manifests.placement import GPU_TAINTS
 from inferfleet.manifests.worker import INJECTED, NONROOT, WORKER_FILE, injection
 
 COMPONENT: Final = "inspection"
 DEADLINE_SECONDS: Final = 600
+FROM_TEMPLATE: Final = ("imagePullSecrets", "nodeSelector", "tolerations", "securityContext")
 SHIPPED_WORKER: Final = "/opt/inferfleet/worker.pyz"
 
 
@@ -39,8 +42,6 @@ def render_inspection_pod(deployment: InferenceDeployment, *, operator_image: st
         "command": ["python3", SHIPPED_WORKER if claim else WORKER_FILE, "inspect", directory],
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": NONROOT,
             "readOnlyRootFilesystem": True,
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -51,7 +52,14 @@ def render_inspection_pod(deployment: InferenceDeployment, *, operator_image: st
         "activeDeadlineSeconds": DEADLINE_SECONDS,
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
-        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        # at the pod, so that a template may say who can read the files
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": NONROOT,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        # a cluster may have no other nodes
+        "tolerations": [{"key": taint, "operator": "Exists"} for taint in GPU_TAINTS],
         "containers": [container],
     }
     if claim:
@@ -62,9 +70,8 @@ def render_inspection_pod(deployment: InferenceDeployment, *, operator_image: st
         spec["volumes"] = [{"name": "inferfleet", "emptyDir": {"sizeLimit": "64Mi"}}]
         spec["initContainers"] = [injection(operator_image)]
         container["volumeMounts"] = [{"name": "inferfleet", "mountPath": INJECTED, "readOnly": True}]
-    for placement in ("imagePullSecrets", "nodeSelector", "tolerations", "securityContext"):
-        if placement in deployment.spec.pod_template.spec:
-            spec[placement] = deployment.spec.pod_template.spec[placement]
+    template = deployment.spec.pod_template.spec
+    spec = merge(spec, {part: template[part] for part in FROM_TEMPLATE if part in template})
     return hashed(
         {
             "apiVersion": "v1",
