@@ -15,6 +15,7 @@ from typing import Any, Final
 import kopf
 from kubernetes.aio.client.configuration import Configuration
 
+from inferfleet.shell.settings import Settings
 from inferfleet.values import labels
 
 PLURAL: Final = "inferencedeployments"
@@ -26,11 +27,9 @@ LookAfter = Callable[[str, str], Coroutine[Any, Any, None]]
 
 
 async def run(
-    configuration: Configuration, look_after: LookAfter, stop: asyncio.Event, namespaces: frozenset[str]
+    settings: Settings, configuration: Configuration, look_after: LookAfter, stop: asyncio.Event
 ) -> None:
     """Run `look_after(key, uid)` for every InferenceDeployment until `stop` is set.
-
-    `namespaces` are those to look in, all of them when empty.
 
     `look_after` ends when the deployment may go: only then is its finalizer taken away.
     """
@@ -50,9 +49,11 @@ async def run(
     tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=_settings(),
+        # kopf would look up the name of the user, which a container need not have
+        identity=kopf.Identity(settings.identity),
         standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
         stop_flag=stop,
     )
     on_signals(stop)  # kopf has just taken them over, and would not tell the rest of the process

@@ -104,7 +104,7 @@ async def _lead(  # noqa: PLR0917 - the composition root hands everything on onc
         async def work() -> None:
             await views.synced()
             log.info("leading", extra={"identity": settings.identity})
-            await framework.run(configuration, look_after, stop, settings.namespaces)
+            await framework.run(settings, configuration, look_after, stop)
 
         return await _until_over(
             stop,
