@@ -557,6 +557,13 @@ def test_an_operator_that_restarts_at_any_moment_of_a_scale_down_goes_on(after: 
     assert_fixed_point(world)
 
 
+def test_a_restart_in_a_calm_world_does_and_says_nothing() -> None:
+    world = serving(2)
+    world.forget()
+    made = world.step()
+    assert (made.actions, made.events) == ((), ())
+
+
 def test_a_restart_of_the_operator_holds_rather_than_drops() -> None:
     world = serving(1)
     world.demand = lambda _now: 10

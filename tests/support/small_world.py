@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from inferfleet import planning
+from inferfleet.api import InferenceDeploymentStatus, Memory, memory_from_status, status_from_plan
 from inferfleet.reconcile import plan
 from inferfleet.values import (
     AnnounceDrain,
     AutoscalingSpec,
-    CapacityMemory,
     CapacitySpec,
     CapacityType,
     CreateWorker,
@@ -22,7 +22,6 @@ from inferfleet.values import (
     DeploymentSpec,
     EngineSample,
     EngineSpec,
-    Interruption,
     MarkDraining,
     ModelSpec,
     Node,
@@ -33,7 +32,6 @@ from inferfleet.values import (
     Reason,
     Requirement,
     RestartWorker,
-    ScalingMemory,
     SetServing,
     Taint,
     Worker,
@@ -118,14 +116,13 @@ class SmallWorld:
     pace: Callable[[SmallWorld], float] = lambda _world: 25.0
     dead_nodes: set[str] = field(default_factory=set)
     broken_images: set[str] = field(default_factory=set)
-    status: Plan | None = None
+    memory: Memory = field(default_factory=lambda: memory_from_status(InferenceDeploymentStatus()))
     last: Plan | None = None
     lost: int = 0
     failed: int = 0
     served: int = 0
     plans: list[tuple[float, Plan]] = field(default_factory=list)
     checks: list[Callable[[SmallWorld, Plan], None]] = field(default_factory=list)
-    extra_interruptions: tuple[Interruption, ...] = ()
     deaf: bool = False
     notices: dict[str, tuple[str, float | None, str]] = field(default_factory=dict)
     _uids: int = 0
@@ -164,20 +161,14 @@ class SmallWorld:
         self.streams.append(Stream(worker, self.now + seconds))
 
     def forget(self) -> None:
-        """Restart the operator: only what status holds is known afterwards."""
+        """Restart the operator: only what it wrote into the status, as JSON, is known afterwards."""
         if self.last is None:
             return
-        scaling, kept = self.last.scaling, self.last.capacity
-        self.status = replace(
-            self.last,
-            scaling=ScalingMemory(
-                desired=scaling.desired,
-                changed_at=scaling.changed_at,
-                tokens_per_second_per_replica=scaling.tokens_per_second_per_replica,
-            ),
-            capacity=kept,
-            interruptions=(),
+        written = status_from_plan(
+            self.last, InferenceDeploymentStatus(), self.spec.generation, self.now, observed=self.observe()
         )
+        text = written.model_dump_json(by_alias=True, exclude_none=True)
+        self.memory = memory_from_status(InferenceDeploymentStatus.model_validate_json(text))
 
     # -- what is seen of it ---------------------------------------------------------------------------------
 
@@ -201,7 +192,7 @@ class SmallWorld:
 
     def observe(self) -> Observed:
         """What the operator would see now."""
-        status = self.status
+        memory = self.memory
         return Observed(
             spec=self.spec,
             workers=tuple(self.workers[name] for name in sorted(self.workers)),
@@ -210,14 +201,14 @@ class SmallWorld:
             gpus_taken=self._gpus_taken(),
             samples=() if self.deaf else tuple(self._samples()),
             model=MODEL,
-            current_layout=status.layout if status else None,
-            current_revision=status.revision if status else None,
-            planned_from=status.planned_from if status else None,
-            scaling=status.scaling if status else ScalingMemory(),
-            capacity=status.capacity if status else CapacityMemory(),
-            interruptions=(*(status.interruptions if status else ()), *self.extra_interruptions),
-            previous_conditions=status.conditions if status else (),
-            lost_requests=status.lost_requests if status else 0,
+            current_layout=memory.current_layout,
+            current_revision=memory.current_revision,
+            planned_from=memory.planned_from,
+            scaling=memory.scaling,
+            capacity=memory.capacity,
+            interruptions=memory.interruptions,
+            previous_conditions=memory.previous_conditions,
+            lost_requests=memory.lost_requests,
         )
 
     # -- how it moves ---------------------------------------------------------------------------------------
@@ -233,7 +224,17 @@ class SmallWorld:
         made = plan(self.observe(), self.now)
         for check in self.checks:
             check(self, made)
-        self.last = self.status = made
+        self.last = made
+        self.memory = Memory(
+            scaling=made.scaling,
+            capacity=made.capacity,
+            current_layout=made.layout,
+            current_revision=made.revision,
+            planned_from=made.planned_from,
+            previous_conditions=made.conditions,
+            interruptions=made.interruptions,
+            lost_requests=made.lost_requests,
+        )
         if made.actions:
             self.plans.append((self.now, made))
         for action in made.actions:
