@@ -41,7 +41,7 @@ ON: dict[str, dict[str, Any]] = {
         "extraEnv": [{"name": "X", "value": "y"}],
         "extraArgs": ["--lease=other"],
     },
-    "two namespaces": {"watchNamespaces": ["chat", "batch"]},
+    "two namespaces": {"watchNamespaces": ["fleet-a", "fleet-b"]},
     "as little as possible": {
         "replicaCount": 1,
         "crds": {"install": False},
@@ -148,7 +148,7 @@ def test_the_command_understands_every_argument(manifests: Any, values: str) -> 
     context = run_command.make_context("run", list(arguments), resilient_parsing=False)
     assert context.params["operator_image"].startswith("inferfleet/operator")
     if values == "two namespaces":
-        assert arguments[:2] == ["--namespace=chat", "--namespace=batch"]
+        assert arguments[:2] == ["--namespace=fleet-a", "--namespace=fleet-b"]
 
 
 def test_every_metric_that_the_chart_names_is_one_that_the_operator_has(manifests: Any) -> None:
@@ -194,7 +194,7 @@ def test_the_dashboard_is_valid_and_every_panel_asks_something(manifests: Any) -
 
 
 def test_watched_namespaces_narrow_the_rights(manifests: Any) -> None:
-    made = manifests({"watchNamespaces": ["chat", "batch"]})
+    made = manifests({"watchNamespaces": ["fleet-a", "fleet-b"]})
     rules = made["ClusterRole/fleet-inferfleet-cluster-system"]["rules"]
     written = {
         resource
@@ -204,7 +204,7 @@ def test_watched_namespaces_narrow_the_rights(manifests: Any) -> None:
     }
     assert written == {"gpupools/status"}
     assert not {"secrets", "configmaps"} & {resource for rule in rules for resource in rule["resources"]}
-    for namespace in ("chat", "batch"):
+    for namespace in ("fleet-a", "fleet-b"):
         role = made[f"Role/{namespace}/fleet-inferfleet"]
         assert ["pods"] in [rule["resources"] for rule in role["rules"]]
         (subject,) = made[f"RoleBinding/{namespace}/fleet-inferfleet"]["subjects"]

@@ -66,7 +66,10 @@ class ApiCluster:
         return self.kubectl("apply", *flags, "-f", "-", stdin=documents)
 
     def namespace(self, name: str) -> str:
-        """Return a namespace, made if need be."""
+        """Return a namespace, made if need be; one that an earlier test left going is waited for."""
+        found = self.kubectl("get", "namespace", name, "-o", "jsonpath={.status.phase}")
+        if found.out == "Terminating":
+            self.must("wait", "--for=delete", f"namespace/{name}", "--timeout=60s")
         manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         outcome = self.apply(manifest)
         assert outcome.ok, outcome.err
