@@ -1,7 +1,9 @@
 """Hold the memory model against what real engines printed at start: `python benchmarks/planner/memory.py`.
 
-Every case is a line of a public log ("Available KV cache memory" or "GPU KV cache size"); where a log gives
-tokens only, they are turned into bytes by the model's KV bytes per token.
+Two tables. First the peak working memory that llm-d-planner 0.3.3 carries as measured (vLLM 0.19, H100, the
+engine's defaults of 8,192 tokens and 1,024 sequences), by architecture. Then KV space from lines of public
+logs ("Available KV cache memory" or "GPU KV cache size"; tokens are turned into bytes by the model's KV
+bytes per token): engines of 2024 and 2025, whose sampler took more.
 """
 
 from __future__ import annotations
@@ -10,7 +12,13 @@ from dataclasses import dataclass
 
 from inferfleet.planning import catalogue_facts, find_accelerator
 from inferfleet.planning.accelerators import GIB
-from inferfleet.planning.memory import Split, kv_bytes_per_token, kv_element_bytes, kv_space_bytes
+from inferfleet.planning.memory import (
+    Split,
+    activation_bytes,
+    kv_bytes_per_token,
+    kv_element_bytes,
+    kv_space_bytes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,22 @@ CASES = (
 )  # fmt: skip
 
 
+# architecture's representative in the catalogue -> measured GiB
+ACTIVATIONS = {
+    "meta-llama/Llama-3.1-8B-Instruct": 1.89,
+    "Qwen/Qwen2.5-7B-Instruct": 2.25,
+    "Qwen/Qwen3-8B": 2.21,
+    "deepseek-ai/DeepSeek-V2-Lite-Chat": 1.93,
+    "ibm-granite/granite-3.1-8b-instruct": 0.85,
+    "mistralai/Mixtral-8x7B-Instruct-v0.1": 1.21,
+    "microsoft/phi-4": 1.52,
+    "Qwen/Qwen3-30B-A3B": 2.68,
+    "google/gemma-2-9b-it": 3.65,
+    "google/gemma-3-1b-it": 3.94,
+}
+H100_BUDGET_GIB = 71.2
+
+
 def predicted_gib(case: Case) -> float:
     """KV space per GPU that the planner would count on."""
     model, gpu = catalogue_facts(case.model), find_accelerator(case.gpu)
@@ -82,7 +106,16 @@ def reported_gib(case: Case) -> float:
 
 
 def main() -> None:
-    """Print one line per case: both sizes, the difference, and the difference as a share of the GPU."""
+    """Print one line per case: both sizes, the difference, and what it makes of the KV space or the GPU."""
+    print(f"{'model':46} {'measured GiB':>12} {'ours GiB':>9} {'off':>7}  of KV space on H100")
+    for name, measured in ACTIVATIONS.items():
+        model = catalogue_facts(name)
+        assert model
+        ours = activation_bytes(model, Split(), batched_tokens=8192, sequences=1024) / GIB
+        space = H100_BUDGET_GIB - model.weight_bytes / GIB - measured
+        kv = f"{(measured - ours) / space:7.1%}" if space > 0 else "no fit"
+        print(f"{name:46} {measured:12.2f} {ours:9.2f} {ours / measured - 1:7.1%}  {kv}")
+    print()
     print(f"{'model':46} {'GPU':9} TP  util {'engine GiB':>10} {'ours GiB':>9} {'off':>7}  of GPU  source")
     for case in CASES:
         real, ours = reported_gib(case), predicted_gib(case)

@@ -1,7 +1,7 @@
 """How long the planner itself takes, for every recorded model on 20 pools.
 
-`python benchmarks/planner/speed.py`. Goal: median below 50 ms, worst below 500 ms, of processor time (the planner
-waits for nothing). Each question is asked once, cold, as a pass asks it.
+`python benchmarks/planner/speed.py`. Goal: median below 50 ms, worst below 500 ms, of processor time (the
+planner waits for nothing). Each question is asked once, cold, as a pass asks it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ POOLS = tuple(
     pool(gpu, count)
     for gpu, count in (
         ("T4", 1), ("T4", 4), ("V100", 8), ("A10G", 1), ("A10G", 4), ("L4", 1), ("L4", 4), ("L4", 8),
-        ("L40S", 1), ("L40S", 4), ("L40S", 8), ("RTX-PRO-6000", 8), ("A100-40GB", 8), ("A100-80GB", 8), ("H100", 8),
-        ("H100-NVL", 2), ("H200", 8), ("B200", 8), ("GB200", 4), ("MI300X", 8),
+        ("L40S", 1), ("L40S", 4), ("L40S", 8), ("RTX-PRO-6000", 8), ("A100-40GB", 8), ("A100-80GB", 8),
+        ("H100", 8), ("H100-NVL", 2), ("H200", 8), ("B200", 8), ("GB200", 4), ("MI300X", 8),
     )
 )  # fmt: skip
 

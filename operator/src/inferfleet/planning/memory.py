@@ -26,9 +26,11 @@ RUNTIME_PCIE_BYTES: Final = int(0.6 * GIB)
 DRIVER_BYTES: Final = 450 * MIB
 # captured CUDA graphs: the engine takes them outside its utilisation limit
 GRAPH_BYTES: Final = int(0.8 * GIB)
-# sampling 1,024 sequences of a 201,088-token vocabulary takes 7.2 GiB whatever the step's budget is
-# (vllm-project/vllm#23278 and #27508): logits, their float32 copy, and what sorting them for top-p needs
-_SAMPLER_BYTES: Final = 36
+# sampling takes memory by sequences x vocabulary, whatever the step's budget: logits, their float32 copy, and
+# what sorting them for top-p needs. Fitted to the peaks that llm-d-planner measured with vLLM 0.19 on H100
+# (1,024 sequences: Llama 1.89 GiB, Qwen3 2.21, Gemma 2 3.65; benchmarks/planner/memory.py); engines of 2025
+# took 36 bytes (vllm-project/vllm#23278)
+_SAMPLER_BYTES: Final = 16
 # MXFP4 kernels pad both widths of an expert (2880 to 2944): 64.4 GiB loaded of a 60.8 GiB checkpoint
 # (vllm-project/vllm#33155)
 _MXFP4_PADDING: Final = 128
