@@ -39,7 +39,7 @@ class OperatorProcess:
     def http(self, path: str) -> tuple[int, str]:
         """Ask its health port; status 0 while nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:  # noqa: S310 - our own address
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except OSError as error:
             return getattr(error, "code", 0), str(error)

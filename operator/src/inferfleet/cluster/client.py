@@ -54,7 +54,7 @@ class ApiFailure(Exception):  # noqa: N818 - the API server's answer, often an e
 
     @classmethod
     def from_body(cls, status: int, body: bytes) -> Self:
-        """Read the Status object that the API server sends with an error, or whatever a proxy sent instead."""
+        """Read the Status object that the API server sends with an error, or what a proxy sent instead."""
         try:
             answer = json.loads(body)
             return cls(status, str(answer.get("reason", "")), str(answer.get("message", "")))

@@ -68,7 +68,7 @@ class Executor:
         """Execute actions in order; neighbours of one kind run together.
 
         After a write that failed the later actions on the same pod wait for the next pass: a worker must not
-        refuse what the endpoints still send it. One that cannot be told that it drains is deleted all the same.
+        refuse what the endpoints still send it. One that cannot be told of its drain is deleted all the same.
 
         Raises:
             Fenced: when the lease may have been lost; nothing further was written.

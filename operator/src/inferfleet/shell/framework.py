@@ -50,7 +50,7 @@ async def run(
         registry=registry,
         settings=_settings(),
         # kopf would look up the name of the user, which a container need not have
-        identity=kopf.Identity(settings.identity),
+        identity=settings.identity,  # type: ignore[arg-type] # kopf does not export its NewType
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,

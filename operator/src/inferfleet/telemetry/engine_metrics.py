@@ -110,7 +110,7 @@ def _buckets(samples: list[Sample]) -> Buckets:
 
 
 def _cache_tokens(samples: list[Sample]) -> int | None:
-    """Tokens that the KV cache holds, over all ranks; blocks times block size where older engines say no more.
+    """Tokens that the KV cache holds, over all ranks; blocks times their size where an engine says no more.
 
     The two differ for models whose layers cache differently: there only the engine's own number is right.
     """

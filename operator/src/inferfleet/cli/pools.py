@@ -1,0 +1,72 @@
+"""`inferfleet pools`: the GPU pools that planning would see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.table import Table
+
+from inferfleet.api import GPUPool
+from inferfleet.cli.cluster import ask, console
+from inferfleet.cluster.client import NOT_FOUND, ApiFailure, ApiServer
+from inferfleet.cluster.project import gpus_taken, project_gpu_use, project_node
+from inferfleet.cluster.resources import GPU_POOLS, NODES, PODS
+from inferfleet.planning import discover_pools
+from inferfleet.values import Pool
+
+GIB = 2**30
+
+
+async def find_pools(api: ApiServer) -> tuple[Pool, ...]:
+    """Discover pools as a pass does, from one look at nodes, pods and GPUPools."""
+    nodes = await api.get(NODES.path())
+    pods = await api.get(PODS.path(), {"fieldSelector": "spec.nodeName!="})
+    uses = [use for raw in pods["items"] if (use := project_gpu_use(raw))]
+    specs = [GPUPool.parse(raw).to_values() for raw in await _pool_objects(api)]
+    return discover_pools([project_node(raw) for raw in nodes["items"]], specs, gpus_taken(uses, ()))
+
+
+async def _pool_objects(api: ApiServer) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = (await api.get(GPU_POOLS.path()))["items"]
+    except ApiFailure as failure:
+        if failure.status == NOT_FOUND:
+            return []
+        raise
+    return found
+
+
+def table(pools: tuple[Pool, ...]) -> Table:
+    """One row per offer: how nodes of a pool can be bought, and what is there."""
+    headings = ("POOL", "GPU", "PER NODE", "MEMORY", "CAPACITY", "ZONE", "NODES", "FREE GPUS", "$/GPU/H")
+    drawn = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    for pool in pools:
+        gpu = pool.accelerator
+        for offer in pool.offers:
+            drawn.add_row(
+                pool.name,
+                gpu.name + ("" if gpu.known else " (only its memory is known)"),
+                str(pool.gpus_per_node),
+                f"{gpu.memory_bytes / GIB:.0f} GiB",
+                offer.capacity_type.value,
+                offer.zone or "any",
+                str(offer.nodes),
+                f"{offer.free_gpus} of {offer.gpus}",
+                f"{offer.price_dollars_per_gpu_hour:.2f} ({offer.price_source})",
+            )
+    return drawn
+
+
+@click.command()
+@click.option("--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="Kubeconfig to use.")
+@click.option("--context", help="Context of the kubeconfig.")
+def pools(kubeconfig: str | None, context: str | None) -> None:
+    """Show the GPU pools of a cluster as planning sees them: from node labels, corrected by GPUPools."""
+    found = ask(kubeconfig, context, find_pools)
+    if not found:
+        click.echo(
+            "No node reports GPUs: is the device plugin installed, and do nodes carry its labels?", err=True
+        )
+        return
+    console().print(table(found))
