@@ -645,6 +645,14 @@ def test_a_notice_that_only_the_worker_saw_moves_it_to_another_node_once() -> No
     assert_fixed_point(world)
 
 
+def test_nodes_of_others_that_go_are_not_remembered() -> None:
+    world = serving(1)
+    world.nodes["cpu"] = replace(gpu_node("cpu", ON_DEMAND, "zone-a", gpus=0), unschedulable=True)
+    assert world.step().interruptions == ()
+    world.cordon("od")
+    assert [item.node for item in world.step().interruptions] == ["od"]
+
+
 def test_a_paused_deployment_neither_rolls_out_nor_scales_but_still_flees() -> None:
     world = serving(2)
     world.spec = replace(world.spec, paused=True, engine=replace(world.spec.engine, image="engine:2"))

@@ -16,7 +16,6 @@ from inferfleet.values import (
     Layout,
     MarkDraining,
     Observed,
-    Pool,
     Reason,
     RestartWorker,
     ScalingDecision,
@@ -45,7 +44,6 @@ class Findings:
     """What this pass found out, for the conditions to put into words."""
 
     observed: Observed
-    pools: tuple[Pool, ...]
     layout: Layout | None
     refused: Reason | None
     nearest: str

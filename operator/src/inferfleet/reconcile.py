@@ -56,7 +56,6 @@ def plan(observed: Observed, now: float) -> Plan:
     drift = _drift(choice.layout, samples, memory)
     found = conditions.Findings(
         observed=observed,
-        pools=pools,
         layout=choice.layout,
         refused=choice.refused,
         nearest=choice.nearest,
@@ -89,7 +88,7 @@ def plan(observed: Observed, now: float) -> Plan:
         pools=pools,
         scaling=memory,
         capacity=given.memory,
-        interruptions=interruptions,
+        interruptions=_to_remember(interruptions, observed.workers),
         ready=sum(worker.ready for worker in observed.workers),
         desired=decision.desired,
         spot_ready=sum(w.ready and w.offer.capacity_type is CapacityType.SPOT for w in observed.workers),
@@ -100,6 +99,14 @@ def plan(observed: Observed, now: float) -> Plan:
         planned_from=choice.planned_from,
         finished=spec.deleted_at is not None and not observed.workers and observed.view_stale is None,
     )
+
+
+def _to_remember(
+    interruptions: Sequence[Interruption], workers: Sequence[Worker]
+) -> tuple[Interruption, ...]:
+    """What concerns our workers, and what will not be told again; the rest is read anew from the nodes."""
+    used = {pod.node for worker in workers for pod in worker.pods}
+    return tuple(item for item in interruptions if item.node in used or disruption.is_message(item))
 
 
 def _usable_nodes(observed: Observed, interruptions: Sequence[Interruption]) -> tuple[Node, ...]:

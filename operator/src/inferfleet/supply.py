@@ -178,9 +178,13 @@ def _create(demand: Demand, allocation: Allocation, room: int, pool: Pool) -> tu
 
 
 def _elsewhere(demand: Demand) -> tuple[Requirement, ...]:
-    """Keep replacements off nodes that are going: a notice that only the worker saw put no taint there."""
+    """Keep replacements off nodes that are going: a notice that only the worker saw put no taint there.
+
+    The scheduler keeps off by itself what is cordoned or not ready.
+    """
     going = demand.scene.interruptions
-    names = sorted(n.labels.get(_HOSTNAME, n.name) for n in demand.observed.nodes if n.name in going)
+    open_nodes = [node for node in demand.observed.nodes if node.ready and not node.unschedulable]
+    names = sorted(node.labels.get(_HOSTNAME, node.name) for node in open_nodes if node.name in going)
     return (Requirement(_HOSTNAME, "NotIn", tuple(names)),) if names else ()
 
 

@@ -1,7 +1,7 @@
 """What counts as an interruption, who leaves, and the one machine by which all leave."""
 
 from inferfleet.disruption.accounting import count_lost
-from inferfleet.disruption.classify import classify
+from inferfleet.disruption.classify import classify, is_message
 from inferfleet.disruption.departures import Departure, Scene, ask_to_leave, find_departures
 from inferfleet.disruption.drain import drain, put_into_service
 from inferfleet.disruption.rollout import Rollout, backoff_seconds, record_failures
@@ -19,6 +19,7 @@ __all__ = [
     "count_lost",
     "drain",
     "find_departures",
+    "is_message",
     "put_into_service",
     "record_failures",
 ]

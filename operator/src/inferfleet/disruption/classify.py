@@ -37,7 +37,7 @@ def classify(
     with it (drains under way go on: their own annotation holds them).
     """
     present = {node.name: node for node in nodes}
-    told = [item for item in known if item.source.startswith(MESSAGES) and _is_believed(item, present, now)]
+    told = [item for item in known if is_message(item) and _is_believed(item, present, now)]
     read = [item for node in nodes for item in signals.read(node, now)]
     calmed = {item.node for item in told if _is_explained(item)}
     read = [_calm(item) if item.node in calmed else item for item in read]
@@ -48,6 +48,11 @@ def classify(
     for item in seen:
         by_node.setdefault(item.node, []).append(item)
     return tuple(_merge(items, since.get(name)) for name, items in sorted(by_node.items()))
+
+
+def is_message(item: Interruption) -> bool:
+    """True if the source tells it once, so that it must be remembered."""
+    return item.source.startswith(MESSAGES)
 
 
 def _is_believed(item: Interruption, present: Mapping[str, Node], now: float) -> bool:
@@ -113,4 +118,4 @@ def _merge(items: Sequence[Interruption], before: Interruption | None) -> Interr
 def _urgency(item: Interruption) -> tuple[int, float, bool]:
     """Kind, then time left, then what cannot be read again: it must be what the next pass is told."""
     left = float("inf") if item.deadline is None else item.deadline
-    return URGENCY.index(item.kind), -left, item.source.startswith(MESSAGES)
+    return URGENCY.index(item.kind), -left, is_message(item)

@@ -102,11 +102,6 @@ def fresh_samples(samples: Samples, now: float) -> dict[str, EngineSample]:
     return newest
 
 
-def measured_tokens_per_second(samples: Samples) -> float:
-    """What the whole fleet generates, leaving workers included: their streams are load as well."""
-    return sum(_token_rates(_by_worker(samples)).values())
-
-
 def weigh(
     staying: Sequence[Worker],
     samples: Samples,
