@@ -168,6 +168,10 @@ def test_after_the_hold_one_spot_replica_is_tried_while_the_stand_ins_stay() -> 
     assert (allocation.placements, allocation.surplus) == ((), ())
 
 
+def test_stand_ins_do_not_keep_the_target_from_being_met() -> None:
+    assert kinds(ask(3, workers(od=1), spec=spec(base=0))) == "spot spot"
+
+
 def test_each_spot_replica_that_is_ready_sends_one_stand_in_home_and_the_next_is_tried() -> None:
     allocation = ask(4, workers(od=4, spot=1), memory=CapacityMemory(losses=interrupted(NOW - 700)))
     assert (kinds(allocation), allocation.surplus) == ("spot", ((OD, 1),))

@@ -51,9 +51,10 @@ def mix(target: int, spec: CapacitySpec, staying: Sequence[Worker], market: Mark
         covered = max(0, nominal.spot - len(spot))
         return _cover(nominal, min(full.spot, len(spot)), covered, "spot is short")
     if standing_in > 0 and ready < nominal.spot:
-        tried = len(spot) + (1 if ready == len(spot) else 0)
         covered = min(standing_in, nominal.spot - ready)
-        return _cover(nominal, min(full.spot, tried), covered, "spot is being tried again")
+        needed = nominal.spot - covered
+        tried = needed + 1 if ready >= needed else needed
+        return _cover(nominal, min(full.spot, max(tried, len(spot))), covered, "spot is being tried again")
     return full
 
 
