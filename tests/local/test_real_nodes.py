@@ -217,6 +217,22 @@ def test_a_pod_that_wants_more_gpus_than_are_left_waits(web: Kubectl):
     web("delete", "pod", "greedy")
 
 
+def test_a_claim_gets_a_volume_and_the_next_start_offers_a_deleted_claims_volume_again(
+    where: Places, web: Kubectl
+):
+    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    metadata = {"name": "models", "namespace": "default"}
+    web.apply([{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}])
+    web("wait", "--for=jsonpath={.status.phase}=Bound", "pvc/models", "--timeout=20s")
+    volume = web.get("pvc", "models")["spec"]["volumeName"]
+    (where.volumes / volume / "weights").mkdir()
+    web("delete", "pvc", "models")
+    web("wait", "--for=jsonpath={.status.phase}=Released", f"pv/{volume}", "--timeout=20s")
+    up(where)
+    web("wait", "--for=jsonpath={.status.phase}=Available", f"pv/{volume}", "--timeout=20s")
+    assert list((where.volumes / volume).iterdir()) == []
+
+
 def test_gpus_survive_a_restart_of_the_kubelet(where: Places, web: Kubectl):
     (kubelet,) = [
         one for one in all_marked(where) if "if-node-1" in command(one.pid) and "/kubelet" in command(one.pid)

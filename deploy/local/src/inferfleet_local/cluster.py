@@ -183,7 +183,10 @@ def status(where: Places) -> str:
     if record is None:
         return f"{where.name}: not there"
     lines = [f"{where.name}: flavour {record.flavour}, {Source[record.source]}"]
-    kubectl = Kubectl(ready_programs(where, record)["kubectl"], where.kubeconfig)
+    programs = binaries.built(record.flavour, where.cache)
+    if programs is None:
+        return "\n".join([*lines, "  half started, or its programs are gone from the cache: run `up` again"])
+    kubectl = Kubectl(programs["kubectl"], where.kubeconfig)
     answers = where.kubeconfig.exists() and kubectl.ready
     lines += [f"  API server {'ready' if answers else 'does not answer'}", f"  logs {where.logs}"]
     if record.flavour is Flavour.NODES and record.source != Source.KIND.name:

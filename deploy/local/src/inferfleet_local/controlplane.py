@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from inferfleet_local import dns
+from inferfleet_local.errors import ClusterError
 from inferfleet_local.kubectl import Kubectl
 from inferfleet_local.pki import Authority, kubeconfig, new_key, public_key
-from inferfleet_local.processes import start
+from inferfleet_local.processes import await_true, start
+from inferfleet_local.run import tail
 from inferfleet_local.state import write_atomically
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 ADMINISTRATORS = "system:masters"
 API_PORT = 6443
+DNS_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,16 @@ class ControlPlane:
         corefile = self.where.folder / "Corefile"
         write_atomically(corefile, dns_configuration(self.plan, self.user("system:coredns")))
         start(self.where, "coredns", [self.programs["coredns"], "-conf", corefile])
+
+    def await_dns(self) -> None:
+        """Wait until the cluster's names are answered.
+
+        Raises:
+            ClusterError: They are not in time.
+        """
+        if not await_true(lambda: dns.answers(str(self.plan.host)), timeout_seconds=DNS_SECONDS):
+            log = self.where.logs / "coredns.log"
+            raise ClusterError(f"CoreDNS does not answer after {DNS_SECONDS} s, log {log}:\n{tail(log)}")
 
 
 def etcd_arguments(plane: ControlPlane) -> list[str | Path]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
+    from inferfleet_local.kubectl import Kubectl
     from inferfleet_local.network import AddressPlan
 
 STORAGE_CLASS = "shared"
@@ -98,3 +101,29 @@ def volume_folders(parent: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)
     return folders
+
+
+def released(volumes: Mapping[str, Any]) -> list[tuple[str, Path]]:
+    """Return name and folder of each of our volumes in a list whose claim was deleted."""
+    return [
+        (one["metadata"]["name"], Path(one["spec"]["hostPath"]["path"]))
+        for one in volumes["items"]
+        if one["spec"].get("storageClassName") == STORAGE_CLASS
+        and one.get("status", {}).get("phase") == "Released"
+    ]
+
+
+def recycle_volumes(kubectl: Kubectl, parent: Path) -> None:
+    """Empty the volumes whose claim was deleted and offer them again; no provisioner does it here.
+
+    Only folders below the parent are emptied, whatever a volume says.
+    """
+    for name, folder in released(kubectl.get("persistentvolumes")):
+        if folder.parent == parent:
+            for entry in folder.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+            patch = json.dumps([{"op": "remove", "path": "/spec/claimRef"}])
+            kubectl("patch", "persistentvolume", name, "--type=json", "-p", patch)

@@ -16,7 +16,7 @@ from inferfleet_local.gpus import await_gpus
 from inferfleet_local.machines import machine, machines
 from inferfleet_local.node import Node
 from inferfleet_local.nodefiles import FIXED_FOLDERS
-from inferfleet_local.objects import dns_objects, storage_objects, volume_folders
+from inferfleet_local.objects import dns_objects, recycle_volumes, storage_objects, volume_folders
 from inferfleet_local.processes import stop_marked
 from inferfleet_local.run import run
 
@@ -72,6 +72,7 @@ def up(
             plane.start()
         with progress.step("DNS and volumes"):
             plane.kubectl.apply(dns_objects(plan) + storage_objects(volume_folders(where.volumes)))
+            recycle_volumes(plane.kubectl, where.volumes)
             plane.start_dns()
         nodes = [Node(where, one) for one in machines(record.nodes)]
         with progress.step("nodes started"):
@@ -80,7 +81,8 @@ def up(
         built_images.result()
     with progress.step("images loaded"):
         _load_images(where, nodes, image_names, progress)
-    with progress.step("nodes ready"):
+    with progress.step("nodes ready, DNS answers"):
+        plane.await_dns()
         await_nodes(plane.kubectl, nodes, since)
     return plane.kubectl
 
