@@ -320,3 +320,10 @@ def test_measurements_replace_estimates_and_a_large_drift_is_said_with_both_numb
     )
     assert corrected.prediction.concurrency <= layout.prediction.concurrency
     assert correct(layout, None, None) == (layout, ())
+
+
+def test_a_gpu_without_bfloat16_is_told_to_serve_in_half(pool: MakePool, spec: MakeSpec, model: Find):
+    asked = spec(parallelism=ParallelismSpec(tensor=2))
+    old = chosen(plan_layout(model(L8), [pool("T4")], asked))
+    assert (old.dtype, chosen(plan_layout(model(L8), [pool("L4")], asked)).dtype) == ("half", "auto")
+    assert "HalfPrecision" in {warning.code for warning in old.warnings}

@@ -135,6 +135,7 @@ def plan_status(layout: Layout, why: str, planned_from: str | None) -> written.P
         gpu_memory_utilization=layout.gpu_memory_utilization,
         quantization=layout.quantization,
         kv_cache_dtype=layout.kv_cache_dtype,
+        dtype=layout.dtype,
         weights_bytes_per_gpu=layout.weights_bytes_per_gpu,
         kv_cache_tokens=layout.kv_cache_tokens,
         predicted=written.PredictionStatus(
@@ -179,6 +180,7 @@ def _layout(plan: written.PlanStatus) -> Layout:
         nodes_per_replica=plan.nodes_per_replica,
         quantization=plan.quantization,
         kv_cache_dtype=plan.kv_cache_dtype,
+        dtype=plan.dtype,
         warnings=tuple(Reason(warning.reason, warning.message) for warning in plan.warnings),
     )
 

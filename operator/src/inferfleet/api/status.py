@@ -105,6 +105,8 @@ class PlanStatus(StatusPart):
     """Quantisation of the weights."""
     kv_cache_dtype: str = "auto"
     """Data type of the KV cache."""
+    dtype: str = "auto"
+    """Data type of weights and activations."""
     weights_bytes_per_gpu: int
     """Bytes of weights on each GPU."""
     kv_cache_tokens: int

@@ -104,8 +104,10 @@ def engine_arguments(deployment: InferenceDeployment, action: CreateWorker, rank
     ]
     optional = (
         ("--revision", spec.model.revision),
-        ("--quantization", layout.quantization),
+        # a quantised checkpoint says so itself, and the engine then picks its fastest kernels
+        ("--quantization", spec.engine.quantization),
         ("--kv-cache-dtype", None if layout.kv_cache_dtype == "auto" else layout.kv_cache_dtype),
+        ("--dtype", None if layout.dtype == "auto" else layout.dtype),
         ("--data-parallel-size", str(layout.data_parallel) if layout.data_parallel > 1 else None),
     )
     for flag, value in optional:

@@ -185,8 +185,15 @@ def _layout(candidate: Candidate, question: Question, budget: int, sequences: in
         nodes_per_replica=candidate.nodes,
         quantization=question.spec.engine.quantization or model.quantization,
         kv_cache_dtype=question.kv_cache_dtype,
+        dtype="half" if _lacks_bfloat16(candidate, question) else "auto",
         warnings=_warnings(candidate, question, length),
     )
+
+
+def _lacks_bfloat16(candidate: Candidate, question: Question) -> bool:
+    """True where the engine would refuse to start with the checkpoint's own type (Turing, Volta)."""
+    gpu = candidate.pool.accelerator
+    return gpu.known and not gpu.bf16_flops and question.model.dtype == "bfloat16"
 
 
 def _warnings(candidate: Candidate, question: Question, length: int) -> tuple[Reason, ...]:
@@ -207,7 +214,7 @@ def _warnings(candidate: Candidate, question: Question, length: int) -> tuple[Re
                 "no more fits one GPU's KV cache; state model.contextLength to insist",
             )
         )
-    if question.model.dtype == "bfloat16" and not gpu.bf16_flops:
+    if _lacks_bfloat16(candidate, question):
         found.append(Reason("HalfPrecision", f"{gpu.name} has no bfloat16: served as float16"))
     return tuple(found)
 

@@ -24,7 +24,8 @@ class Layout:
     """How one replica runs: on which pool, split how, with which engine limits, and what that should give.
 
     GPUs per replica = tensor_parallel x pipeline_parallel x data_parallel (the last 1 for dense models,
-    whose data parallelism is more replicas).
+    whose data parallelism is more replicas). `quantization` is how the weights are, by the checkpoint or by
+    the user; `dtype` is `half` on GPUs without bfloat16.
     """
 
     pool: str
@@ -43,6 +44,7 @@ class Layout:
     nodes_per_replica: int = 1
     quantization: str | None = None
     kv_cache_dtype: str = "auto"
+    dtype: str = "auto"
     warnings: tuple[Reason, ...] = ()
 
     @property
