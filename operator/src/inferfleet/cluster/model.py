@@ -153,7 +153,8 @@ def read_report(log: str) -> ModelFiles:
     try:
         report = json.loads(log.strip().splitlines()[-1])
         if "error" in report:
-            raise ModelProblem("ModelNotFound", f"{report['error']}: check spec.model.id")
+            # a volume may still be filled, so it is worth another look soon
+            raise ModelProblem("ModelNotFound", f"{report['error']}: check spec.model.id", passing=True)
         return ModelFiles(
             config=report["config"],
             weight_bytes=report.get("weights_bytes"),
