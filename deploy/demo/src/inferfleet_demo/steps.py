@@ -21,6 +21,7 @@ from inferfleet_demo.scene import (
     Scene,
     instant,
 )
+from inferfleet_local.images import IMAGES, image_key
 
 LONG_STREAM_SECONDS = 60
 MOST_REPLICAS = 3
@@ -35,6 +36,8 @@ def install_the_chart(scene: Scene) -> None:
         *("helm", "upgrade", "--install", "inferfleet", str(chart)),
         *("--namespace", OPERATOR_NAMESPACE, "--create-namespace"),
         *("--set", "image.repository=inferfleet/operator", "--set", "image.tag=dev"),
+        # the tag stays the same when the checkout changes, so this is what rolls the pods
+        *("--set-string", f"podAnnotations.built-from={image_key(IMAGES['operator'], scene.checkout)}"),
         *("--wait", "--timeout", "3m"),
     )
     scene.did(" ".join(command).replace(str(chart), "charts/inferfleet"))
