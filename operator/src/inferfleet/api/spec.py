@@ -357,7 +357,7 @@ class InferenceDeploymentSpec(Part):
     )
 
     paused: bool = False
-    """Hold everything as it is: nothing is created, changed or deleted."""
+    """Hold plan and number of replicas: no rollout, no scaling. A replica that is lost is still replaced."""
     replicas: Annotated[int | None, Field(ge=0, le=1000)] = None
     """Number of replicas in `autoscaling.mode` External (HPA or KEDA writes it) and Off (you write it)."""
     model: Model
