@@ -13,12 +13,14 @@ node, else
 - two lines: the smallest tensor parallelism with weights <= 0.45 of the memory, and weights read in at most
 0.30 of
   the inter-token objective at 0.8 of the bandwidth.
-- llm-d-planner: only where that package is installed; its own search is asked for the same case.
+- llm-d-planner (0.3.3 on PyPI) is not in the table: it reads every model's tensors from the hub and picks
+from a
+  benchmark database behind a server, so nothing of it runs offline but its memory constants, which
+  `memory.py` uses as measurements.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -134,8 +136,6 @@ def main() -> None:
     for name in RULES:
         print(f"  {name:14} {good[name]:3} of {possible}   fails {fails[name]:3}")
     _known()
-    if importlib.util.find_spec("llm_d_planner") is None and importlib.util.find_spec("planner") is None:
-        print("llm-d-planner is not installed here: not compared")
 
 
 def _why(model: ModelFacts, case: Case, pick: Split) -> str:

@@ -92,7 +92,8 @@ def _outcome(candidate: Candidate, question: Question, trial: _Trial) -> Outcome
     # what the engine reports: how many sequences of the full length fit, times that length
     tokens = space * length // per_sequence if per_sequence else length * sequences
     price = price_per_gpu_hour(candidate, question.spec) * candidate.split.gpus / 3600
-    cost = price / point.tokens_per_second if point.tokens_per_second else inf
+    # what misses the objectives has no cost at them
+    cost = price / point.tokens_per_second if point.tokens_per_second and not trial.miss else inf
     layout = replace(
         _layout(candidate, question, trial.budget, sequences, length),
         kv_cache_tokens=tokens * ranks,

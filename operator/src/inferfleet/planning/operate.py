@@ -71,6 +71,9 @@ def operate(
             middle = sqrt(running * most)
             running, most = (middle, most) if meets(middle) else (running, middle)
     reached_ttft, reached_itl, rate = _steady(step, workload, running, share, batched_tokens)
+    if reached_ttft > ttft or reached_itl > itl:
+        # latencies of the idle replica, at the pace of one request after another
+        rate = _steady(step, workload, 1.0, share, batched_tokens)[2]
     return OperatingPoint(
         running=running,
         peak=max(1, ceil(running + normal_quantile(share) * sqrt(running) - 1e-9)),
