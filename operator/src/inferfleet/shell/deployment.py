@@ -22,6 +22,7 @@ from inferfleet.cluster.client import TRANSIENT, ApiFailure
 from inferfleet.cluster.events import EventWriter, Subject
 from inferfleet.cluster.executor import Executor, Outcome, Seams, apply_objects
 from inferfleet.cluster.fence import Fenced, FencedApi
+from inferfleet.cluster.merge import merge_patch
 from inferfleet.cluster.resources import DEPLOYMENTS
 from inferfleet.manifests import render_objects, render_worker
 from inferfleet.shell.model_source import ModelSource
@@ -277,19 +278,21 @@ class DeploymentLoop:
         waited = time.monotonic() - self._told_at
         if _steady(status) == _steady(previous) and waited < NUMBERS_EVERY_SECONDS:
             return
-        body = {
-            "apiVersion": DEPLOYMENTS.api_version,
-            "kind": DEPLOYMENTS.kind,
-            "metadata": {"name": self._subject.name, "uid": self._subject.uid},
-            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
-        }
+        written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        patch = merge_patch(self._written(), written)
+        body = {"metadata": {"uid": self._subject.uid}, "status": patch}
         path = DEPLOYMENTS.path(self._subject.namespace, self._subject.name, "status")
         try:
-            self._all.views.deployments.view.fold(await self._all.api.apply(path, body))
+            self._all.views.deployments.view.fold(await self._all.api.patch(path, body))
         except (ApiFailure, *TRANSIENT) as error:
             log.warning("status was not written: %s", error, extra={"deployment": self._key})
             return
         self._status, self._told_at = status, time.monotonic()
+
+    def _written(self) -> Mapping[str, Any]:
+        """The status as the API server has it."""
+        record = self._all.views.deployments.view.items.get((self._subject.namespace, self._subject.name))
+        return (record.raw.get("status") or {}) if record else {}
 
 
 def _steady(status: InferenceDeploymentStatus) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from typing import Final, Never
 from inferfleet.api import GPUPoolStatus, pool_status
 from inferfleet.cluster.client import TRANSIENT, ApiFailure
 from inferfleet.cluster.fence import Fenced, FencedApi
+from inferfleet.cluster.merge import merge_patch
 from inferfleet.cluster.resources import GPU_POOLS
 from inferfleet.planning import discover_pools
 from inferfleet.shell.views import EVERYONE, PoolRecord, Views, Wakes
@@ -17,9 +18,9 @@ from inferfleet.shell.views import EVERYONE, PoolRecord, Views, Wakes
 log = logging.getLogger(__name__)
 
 POOLS: Final = EVERYONE + "pools"
-EVERY_SECONDS: Final = 5.0
-# Pods of others take and free GPUs without waking anybody.
-RECOUNT_SECONDS: Final = 30.0
+EVERY_SECONDS: Final = 2.0
+# Pods take and free GPUs without waking this.
+RECOUNT_SECONDS: Final = 10.0
 
 
 async def tell_pools(api: FencedApi, views: Views, wakes: Wakes) -> Never:
@@ -40,13 +41,9 @@ async def tell_pools(api: FencedApi, views: Views, wakes: Wakes) -> Never:
 async def _tell(api: FencedApi, views: Views, record: PoolRecord, status: GPUPoolStatus) -> None:
     if record.spec is None or status == GPUPoolStatus.model_validate(record.status):
         return
-    body = {
-        "apiVersion": GPU_POOLS.api_version,
-        "kind": GPU_POOLS.kind,
-        "metadata": {"name": record.name},
-        "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
-    }
+    written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    body = {"status": merge_patch(record.status, written)}
     try:
-        views.pools.view.fold(await api.apply(GPU_POOLS.path(None, record.name, "status"), body))
+        views.pools.view.fold(await api.patch(GPU_POOLS.path(None, record.name, "status"), body))
     except (ApiFailure, Fenced, *TRANSIENT) as error:
         log.warning("status of GPUPool %s was not written: %s", record.name, error)
