@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from pathlib import Path
@@ -11,6 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from fake_api import fake_api
 
 from inferfleet.cli import main
 
@@ -210,3 +212,37 @@ def test_a_model_that_is_nowhere_is_a_refusal(tmp_path: Path):
 )
 def test_a_command_line_that_makes_no_sense_is_an_error_of_use(words: tuple[str, ...]):
     assert run(*words).exit_code == 2
+
+
+async def test_the_pools_of_a_cluster_are_planned_on(tmp_path: Path):
+    labels = {
+        "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3",
+        "nvidia.com/gpu.memory": "81559",
+        "nvidia.com/gpu.count": "8",
+    }
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "a", "labels": labels},
+        "status": {
+            "allocatable": {"nvidia.com/gpu": "8"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+    async with fake_api() as api:
+        await api.put("/api/v1/nodes", node)
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {"server": api.url}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+        }
+        path = tmp_path / "kubeconfig"
+        path.write_text(json.dumps(config), encoding="utf-8")
+        document = await asyncio.to_thread(answer, L70, "--kubeconfig", str(path))
+    assert (document["winner"]["pool"], document["winner"]["replicas"]) == (
+        "h100-x8",
+        8 // document["winner"]["gpus_per_replica"],
+    )

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from importlib.resources import files
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferfleet.planning import ACCELERATORS, catalogue_facts, catalogue_ids, plan_layout
+from inferfleet.planning import (
+    ACCELERATORS,
+    ModelFactsError,
+    catalogue_facts,
+    catalogue_ids,
+    model_facts,
+    plan_layout,
+)
 from inferfleet.planning.search import search
 from inferfleet.values import (
     CapacityType,
@@ -151,3 +160,23 @@ def test_another_pool_never_makes_it_dearer(model: ModelFacts, pool: Pool, other
     if one and pool.name != other.name:
         two = search(model, [pool, other], spec).outcomes
         assert two[0].dollars_per_token <= one[0].dollars_per_token * TIE
+
+
+junk = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 10**6), st.floats(allow_nan=True), st.text(max_size=5),
+    st.lists(st.integers(0, 3), max_size=3), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_config_crashes_the_planner(data: st.DataObject):
+    recorded = json.loads(files("inferfleet.planning").joinpath("catalogue.json").read_text(encoding="utf-8"))
+    config = dict(recorded["models"][data.draw(st.sampled_from(sorted(recorded["models"])))]["config"])
+    for key in data.draw(st.lists(st.sampled_from(sorted(config)), min_size=1, max_size=3)):
+        config[key] = data.draw(junk)
+    try:
+        model = model_facts(config, data.draw(st.none() | st.integers(1, 10**12)), model_id="junk")
+    except ModelFactsError:
+        return  # a reason, not a crash
+    plan_layout(model, [data.draw(pools())], data.draw(specs()))

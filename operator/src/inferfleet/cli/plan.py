@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from pathlib import Path
 from typing import Final
 
 import click
@@ -157,7 +155,7 @@ def _pools(
     stated = dict(map(parse_price, prices))
     pools = tuple(parse_gpu(text, stated) for text in gpus)
     if from_cluster or kubeconfig:
-        pools += asyncio.run(cluster_pools(Path(kubeconfig) if kubeconfig else None))
+        pools += cluster_pools(kubeconfig)
     elif not pools:
         raise click.UsageError("name the GPUs with --gpu, or take those of a cluster with --from-cluster")
     names = [pool.name for pool in pools]

@@ -18,7 +18,6 @@ from inferfleet.planning import (
     Tensor,
     catalogue_facts,
     default_price,
-    discover_pools,
     find_accelerator,
     model_facts,
     unknown_accelerator,
@@ -166,24 +165,9 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-async def cluster_pools(kubeconfig: Path | None) -> tuple[Pool, ...]:
-    """Discover the pools of a cluster as the operator would, GPUPools included where they are installed."""
-    from inferfleet.api import GPUPool  # noqa: PLC0415 - only when a cluster is asked for
-    from inferfleet.cluster.client import ApiFailure, ApiServer, load_configuration  # noqa: PLC0415
-    from inferfleet.cluster.project import project_node  # noqa: PLC0415
-    from inferfleet.cluster.resources import GPU_POOLS, NODES  # noqa: PLC0415
+def cluster_pools(kubeconfig: str | None) -> tuple[Pool, ...]:
+    """Discover the pools of a cluster as the operator does, GPUPools included."""
+    from inferfleet.cli.cluster import ask  # noqa: PLC0415 - only when a cluster is asked for
+    from inferfleet.cli.pools import find_pools  # noqa: PLC0415
 
-    try:
-        configuration = await load_configuration(str(kubeconfig) if kubeconfig else None)
-        async with ApiServer(configuration) as api:
-            nodes = [project_node(raw) for raw in (await api.get(NODES.path()))["items"]]
-            try:
-                raw_pools = (await api.get(GPU_POOLS.path()))["items"]
-            except ApiFailure as failure:
-                if failure.status != 404:  # noqa: PLR2004 - not installed
-                    raise
-                raw_pools = []
-    except (ApiFailure, aiohttp.ClientError, OSError) as error:
-        raise click.ClickException(f"the cluster cannot be read: {error}") from error
-    specs = [GPUPool.model_validate(raw).to_values() for raw in raw_pools]
-    return discover_pools(nodes, specs, {})
+    return ask(kubeconfig, None, find_pools)

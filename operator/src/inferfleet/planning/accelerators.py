@@ -208,7 +208,7 @@ def unknown_accelerator(name: str, memory_bytes: int, vendor: str = "nvidia") ->
     The rates are those of an L4 per GiB of memory: the lowest bandwidth per byte among current inference
     GPUs, so that speed is under- rather than overpromised.
     """
-    share = memory_bytes / ACCELERATORS["L4"].memory_bytes
+    share = max(memory_bytes, GIB) / ACCELERATORS["L4"].memory_bytes
     base = ACCELERATORS["L4"]
     return Accelerator(
         name=name,
@@ -220,4 +220,20 @@ def unknown_accelerator(name: str, memory_bytes: int, vendor: str = "nvidia") ->
         interconnect_bytes_per_second=PCIE3 * GIGA,
         vendor=vendor,
         known=False,
+    )
+
+
+def with_rates(gpu: Accelerator) -> Accelerator:
+    """Fill in what a GPUPool leaves out: the table's rates where its name is known, else cautious ones."""
+    if gpu.memory_bytes_per_second > 0 and max(gpu.bf16_flops, gpu.fp16_flops) > 0:
+        return gpu
+    guess = find_accelerator(gpu.name, gpu.memory_bytes) or unknown_accelerator(
+        gpu.name, gpu.memory_bytes, gpu.vendor
+    )
+    return replace(
+        gpu,
+        memory_bytes_per_second=gpu.memory_bytes_per_second or guess.memory_bytes_per_second,
+        bf16_flops=gpu.bf16_flops or guess.bf16_flops,
+        fp16_flops=gpu.fp16_flops or guess.fp16_flops,
+        known=guess.known,
     )

@@ -79,7 +79,11 @@ def format_is_supported(candidate: Candidate, question: Question) -> Miss | None
     """The GPU can compute in, or at least unpack, the checkpoint's format; FP8 KV needs Ampere or later."""
     gpu = candidate.pool.accelerator
     reason = unsupported_format(question.model, gpu)
-    if reason is None and question.kv_cache_dtype.startswith("fp8") and gpu.compute_capability < (8, 0):
+    if (
+        reason is None
+        and question.kv_cache_dtype.startswith("fp8")
+        and (0, 0) < gpu.compute_capability < (8, 0)
+    ):
         reason = Reason(
             "FormatUnsupported", f"an FP8 KV cache needs compute capability 8.0, {gpu.name} has less"
         )

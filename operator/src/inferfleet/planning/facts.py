@@ -59,6 +59,22 @@ def model_facts(
     """
     if not config:
         raise ModelFactsError("ModelConfigInvalid", "config.json is empty or not an object")
+    try:
+        return _read(config, weight_bytes, model_id, tensors)
+    except ModelFactsError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # other people's files: whatever shape a field has, the answer is a reason and never a crash
+        text = f"config.json has a field of a form that no model uses: {error}"
+        raise ModelFactsError("ModelConfigInvalid", text) from error
+
+
+def _read(
+    config: Mapping[str, Any],
+    weight_bytes: int | None,
+    model_id: str,
+    tensors: Mapping[str, Tensor] | None,
+) -> ModelFacts:
     text = text_config(config)
     family = str(text.get("model_type", ""))
     if family in _DECODER_ONLY_MISSING or text.get("is_encoder_decoder"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
-from inferfleet.planning.accelerators import find_accelerator, unknown_accelerator
+from inferfleet.planning.accelerators import find_accelerator, unknown_accelerator, with_rates
 from inferfleet.planning.node_labels import (
     AUTOSCALED,
     CAPACITY_LABELS,
@@ -153,7 +153,7 @@ def _selected(
 
 def _stated_accelerator(spec: PoolSpec, members: Sequence[_GpuNode]) -> Accelerator | None:
     if spec.accelerator:
-        return spec.accelerator
+        return with_rates(spec.accelerator)
     if spec.accelerator_name:
         reported = min((node.accelerator.memory_bytes for node in members), default=None)
         return find_accelerator(spec.accelerator_name, reported) or (

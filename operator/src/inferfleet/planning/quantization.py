@@ -144,6 +144,9 @@ def unquantised_bytes(model: ModelFacts) -> int:
     return tables * (1 if model.tied_embeddings else 2) + model.extra_bytes
 
 
+_UNSTATED: Final = (0, 0)
+
+
 def unsupported_format(model: ModelFacts, gpu: Accelerator) -> Reason | None:
     """Say why the GPU cannot run the checkpoint's format at all, None where it can (if only weight-only).
 
@@ -151,7 +154,7 @@ def unsupported_format(model: ModelFacts, gpu: Accelerator) -> Reason | None:
     (Turing), FP8, MXFP4 and NVFP4 from 8.0 (weights unpacked into 16 bit below 8.9, 9.0 and 10.0). AMD: FP8
     on MI300.
     """
-    if gpu.vendor != "nvidia" or not model.quantization:
+    if gpu.vendor != "nvidia" or not model.quantization or gpu.compute_capability == _UNSTATED:
         return None
     needed = (7, 0) if model.quantization == "bitsandbytes" else (7, 5)
     if any(part in model.quantization for part in ("fp8", "fp4", "modelopt")):
