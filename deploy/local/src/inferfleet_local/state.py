@@ -79,7 +79,7 @@ def places(name: str, environ: Mapping[str, str] | None = None) -> Places:
         raise ClusterError(
             f"cluster name {name!r}: use at most {NAME_LIMIT} lower-case letters, digits and dashes"
         )
-    home = Path(environ.get("HOME", "/root"))
+    home = Path(environ.get("HOME") or Path.home())
     state = _base(environ, "INFERFLEET_STATE", "XDG_STATE_HOME", home / ".local" / "state")
     cache = _base(environ, "INFERFLEET_CACHE", "XDG_CACHE_HOME", home / ".cache")
     return Places(name=name, state_root=state, cache=cache)
