@@ -327,3 +327,19 @@ def test_a_gpu_without_bfloat16_is_told_to_serve_in_half(pool: MakePool, spec: M
     old = chosen(plan_layout(model(L8), [pool("T4")], asked))
     assert (old.dtype, chosen(plan_layout(model(L8), [pool("L4")], asked)).dtype) == ("half", "auto")
     assert "HalfPrecision" in {warning.code for warning in old.warnings}
+
+
+def test_mig_instances_do_not_work_together(pool: MakePool, spec: MakeSpec, model: Find):
+    slices = [pool("A100-SXM4-80GB-MIG-3g.40gb", 2)]
+    assert chosen(plan_layout(model(L8), slices, spec())).gpus_per_replica == 1
+    asked = spec(parallelism=ParallelismSpec(tensor=2))
+    assert refused(plan_layout(model(L8), slices, asked))[0] == "NoInterconnect"
+
+
+@pytest.mark.parametrize(("load", "codes"), [(Workload(), set()), (Workload(5000, 100), {"WorkloadCut"})])
+def test_a_workload_longer_than_the_context_is_cut_and_said_if_it_was_stated(
+    pool: MakePool, spec: MakeSpec, model: Find, load: Workload, codes: set[str]
+):
+    layout = chosen(plan_layout(model(L8), [pool("H100")], spec(workload=load, context=1024)))
+    assert {warning.code for warning in layout.warnings} == codes
+    assert layout.max_model_len == 1024

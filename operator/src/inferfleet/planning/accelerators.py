@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -23,6 +24,7 @@ MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 TERA: Final = 1e12
 GIGA: Final = 1e9
+MIG_MARK: Final = "-MIG-"
 PCIE3, PCIE4, PCIE5 = 11.0, 22.0, 45.0
 
 
@@ -151,6 +153,7 @@ _MIG: Final = re.compile(r"-MIG-(?P<slices>\d)G-(?P<gib>\d+)GB(-ME)?$")
 _A100_BOUNDARY_BYTES: Final = 60 * GIB
 
 
+@lru_cache(maxsize=1024)
 def find_accelerator(product: str, memory_bytes: int | None = None) -> Accelerator | None:
     """Return the accelerator that a product name means, with the memory that its node reports if given.
 
@@ -188,7 +191,7 @@ def _mig(whole: Accelerator, slices: int, gib: int, memory_bytes: int | None) ->
     eighths = max(1, min(8, round(gib * GIB * 8 / whole.memory_bytes)))
     return replace(
         whole,
-        name=f"{whole.name}-MIG-{slices}g.{gib}gb",
+        name=f"{whole.name}{MIG_MARK}{slices}g.{gib}gb",
         memory_bytes=memory_bytes or int(gib * 0.95 * GIB),
         memory_bytes_per_second=whole.memory_bytes_per_second * eighths / 8,
         bf16_flops=whole.bf16_flops * compute,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from inferfleet.planning.accelerators import GIB
+from inferfleet.planning.accelerators import GIB, MIG_MARK
 from inferfleet.planning.candidates import Candidate
 from inferfleet.planning.memory import (
     kv_element_bytes,
@@ -112,6 +112,16 @@ def gpus_are_there(candidate: Candidate, _question: Question) -> Miss | None:
     if split.gpus % candidate.nodes or (candidate.nodes > 1 and split.pipeline % candidate.nodes):
         return Miss(
             Reason("UnevenNodes", f"{split} does not divide evenly over {candidate.nodes} nodes of {size}")
+        )
+    return None
+
+
+def gpus_can_talk(candidate: Candidate, _question: Question) -> Miss | None:
+    """MIG instances have no peer access and share no collectives: one instance, one replica."""
+    gpu, split = candidate.pool.accelerator, candidate.split
+    if split.gpus > 1 and MIG_MARK in gpu.name:
+        return Miss(
+            Reason("NoInterconnect", f"{gpu.name} instances cannot work together on {split}"), split.gpus
         )
     return None
 
@@ -239,6 +249,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     place_is_allowed,
     format_is_supported,
     gpus_are_there,
+    gpus_can_talk,
     data_parallel_makes_sense,
     heads_divide,
     widths_divide,

@@ -167,9 +167,21 @@ CAPACITY_LABELS: Final = (
 )
 
 
+_KINDS_BY_KEY: Final = {
+    key: {
+        value.lower(): label.capacity_type
+        for label in CAPACITY_LABELS
+        if label.key == key
+        for value in label.values
+    }
+    for key in dict.fromkeys(label.key for label in CAPACITY_LABELS)
+}
+
+
 def read_capacity_type(labels: Mapping[str, str]) -> CapacityType:
     """Return how the node is bought; on-demand where nothing says otherwise (own machines too)."""
-    for label in CAPACITY_LABELS:
-        if labels.get(label.key, "").lower() in {value.lower() for value in label.values}:
-            return label.capacity_type
+    for key, kinds in _KINDS_BY_KEY.items():
+        value = labels.get(key)
+        if value is not None and value.lower() in kinds:
+            return kinds[value.lower()]
     return CapacityType.ON_DEMAND

@@ -67,8 +67,9 @@ class _GpuNode:
     @property
     def usable(self) -> bool:
         """True while a pod could start here."""
-        going = any(_GOING.match(taint.key) for taint in self.node.taints)
-        return self.node.ready and not (going or self.node.unschedulable or self.node.deleted_at is not None)
+        if not self.node.ready or self.node.unschedulable or self.node.deleted_at is not None:
+            return False
+        return not any(_GOING.match(taint.key) for taint in self.node.taints)
 
 
 def discover_pools(

@@ -64,6 +64,9 @@ def ask(model: ModelFacts, spec: DeploymentSpec) -> tuple[Question, Reason | Non
         return Question(model, spec, load, context), None
     output = min(load.output_tokens, max(1, most // 2))
     prompt = max(1, min(load.prompt_tokens, most - output))
+    if load == Workload():
+        # a default that nobody stated is cut without a word
+        return Question(model, spec, Workload(prompt, output), context), None
     reason = Reason(
         "WorkloadCut",
         f"requests of {load.prompt_tokens} + {load.output_tokens} tokens exceed the context of {most}: "
