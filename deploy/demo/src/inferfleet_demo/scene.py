@@ -32,7 +32,6 @@ class Scene:
     kube: Kube
     measured: dict[str, float] = field(default_factory=dict)
     applied_at: float = 0.0
-    tokens_per_second: float = 0.0
 
     def did(self, text: str) -> None:
         """Print what was done."""

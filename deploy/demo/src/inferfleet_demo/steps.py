@@ -23,7 +23,7 @@ from inferfleet_demo.scene import (
 )
 from inferfleet_local.images import IMAGES, image_key
 
-LONG_STREAM_SECONDS = 60
+LONG_STREAM_TOKENS = 8_000
 MOST_REPLICAS = 3
 NOTICE_SECONDS = 120
 TAINT = "karpenter.sh/disrupted:NoSchedule"
@@ -98,8 +98,7 @@ def ask_a_question(scene: Scene) -> None:
     """Get a chat completion through the Service."""
     summary = scene.traffic("question", users=1, requests=1, max_tokens=400).finish(seconds=120)
     scene.expect(summary["finished"] == 1 and not summary["failed"], "one whole answer", summary)
-    scene.tokens_per_second = summary["tokens"] / summary["longest_stream_seconds"]
-    scene.saw(f"{summary['tokens']} tokens at {scene.tokens_per_second:.0f} tok/s")
+    scene.saw(f"{summary['tokens']} tokens in {summary['longest_stream_seconds']:.1f} s")
 
 
 def scale_up_under_load(scene: Scene) -> None:
@@ -126,18 +125,23 @@ def scale_up_under_load(scene: Scene) -> None:
 
 
 def scale_down_when_idle(scene: Scene) -> None:
-    """Go back to one replica while a stream runs on."""
-    tokens = int(min(12_000, scene.tokens_per_second * LONG_STREAM_SECONDS))
+    """Go back to one replica while one long stream after the other runs on."""
+    before = {pod["metadata"]["name"] for pod in scene.workers()}
     began = time.time()
-    stream = scene.traffic("stream", users=1, requests=1, max_tokens=tokens)
+    stream = scene.traffic("stream", users=1, max_tokens=LONG_STREAM_TOKENS)
     eventually("one replica wanted", lambda: scene.status()["desiredReplicas"] == 1 or None, seconds=240)
     scene.measured["load gone to one replica wanted"] = time.time() - began
-    scene.await_workers(1, seconds=240)
+    left = scene.await_workers(1, seconds=240)
     scene.measured["load gone to one replica left"] = time.time() - began
-    summary = stream.finish(seconds=300)
-    scene.expect(summary["finished"] == 1 and not summary["failed"], "the stream unharmed", summary)
+    scene.expect(
+        left[0]["metadata"]["name"] in before, "one of the three to stay", left[0]["metadata"]["name"]
+    )
+    running = stream.tally()
+    scene.expect(running["started"] > running["finished"], "a stream still running by then", running)
+    summary = stream.stop()
+    scene.expect(summary["finished"] >= 1 and not summary["failed"], "every stream unharmed", summary)
     scene.saw(
-        f"stream of {summary['tokens']} tokens over {summary['longest_stream_seconds']:.0f} s finished,"
+        f"{summary['finished']} streams of {LONG_STREAM_TOKENS} tokens, {summary['failed']} failed;"
         f" longest gap {summary['longest_gap_seconds']:.2f} s"
     )
     scene.saw(scene.status()["scaling"]["message"])
@@ -148,8 +152,7 @@ def interrupt_the_spot_node(scene: Scene) -> None:
     """Take the spot node away under load: replacement first, nothing lost."""
     load = scene.traffic("steady", users=8, max_tokens=600)
     spot = eventually("a spot worker in service", lambda: spot_worker(scene), seconds=420, saw=scene.summary)
-    long_tokens = int(min(6_000, scene.tokens_per_second * 10))
-    streams = scene.traffic("streams", users=4, max_tokens=long_tokens)
+    streams = scene.traffic("streams", users=4, max_tokens=4_000)
     name, node = spot["metadata"]["name"], spot["spec"]["nodeName"]
     eventually(f"requests in flight on {name}", lambda: in_flight(scene, name) or None, seconds=60)
     flying = in_flight(scene, name)
@@ -211,7 +214,7 @@ def spot_worker(scene: Scene) -> dict[str, Any] | None:
 def in_flight(scene: Scene, pod: str) -> int:
     """Return how many requests a worker holds, as its own side port says."""
     path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8001/proxy/state"
-    return int(json.loads(scene.kube.kubectl("get", "--raw", path))["in_flight_requests"])
+    return int(json.loads(scene.kube.kubectl("get", "--raw", path))["in_flight"]["requests"])
 
 
 def pod_exists(scene: Scene, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The `inferfleet` command. Each subcommand lives in a module of its own and is imported only when it is run."""
+"""The `inferfleet` command. Each subcommand has a module of its own, imported only when it is run."""
 
 from __future__ import annotations
 

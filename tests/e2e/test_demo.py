@@ -1,0 +1,50 @@
+"""The demo's steps, one test each, in their order: real nodes, real vLLM on CPU, the chart, real traffic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from inferfleet_demo.scene import Scene
+from inferfleet_demo.stage import prepare
+from inferfleet_demo.steps import STEPS
+from inferfleet_local import resolve
+
+pytestmark = [
+    pytest.mark.nodes,
+    pytest.mark.skipif(os.geteuid() != 0, reason="not run: real nodes need root"),
+]
+
+
+@pytest.fixture(scope="module")
+def scene(pytestconfig: pytest.Config) -> Iterator[Scene]:
+    cluster = resolve("nodes")
+    try:
+        scene = prepare()
+        yield scene
+        reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+        assert reporter is not None
+        reporter.write_line("")
+        for what, seconds in scene.measured.items():
+            reporter.write_line(f"measured: {what}: {seconds:.1f} s")
+    finally:
+        if cluster.started_here:
+            cluster.down()
+
+
+@pytest.fixture(scope="module")
+def failed() -> list[str]:
+    return []
+
+
+@pytest.mark.parametrize(("title", "step"), STEPS, ids=[step.__name__ for _, step in STEPS])
+def test_the_demo_keeps_its_promises(
+    scene: Scene, failed: list[str], title: str, step: Callable[[Scene], None]
+) -> None:
+    if failed:
+        pytest.fail(f"the steps build on each other, and this one failed: {failed[0]}", pytrace=False)
+    failed.append(title)
+    step(scene)
+    failed.remove(title)
