@@ -183,6 +183,7 @@ def test_files_beat_the_config_and_a_large_difference_is_said():
         ({"model_type": "llama"}, "ModelConfigIncomplete", "hidden_size"),
         ({**LLAMA, "num_hidden_layers": "many"}, "ModelConfigInvalid", "num_hidden_layers"),
         ({**LLAMA, "vocab_size": 0}, "ModelConfigInvalid", "vocabulary"),
+        ({**LLAMA, "num_hidden_layers": 10**13}, "ModelConfigInvalid", "layers"),
         ({**LLAMA, "hidden_size": -1}, "ModelConfigInvalid", "hidden_size"),
         ({"model_type": "whisper"}, "ModelUnsupported", "whisper"),
     ],

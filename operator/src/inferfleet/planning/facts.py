@@ -34,6 +34,7 @@ KNOWN: Final = frozenset(
 # a file list this far from what the config implies is worth a word
 _SIZE_TOLERANCE: Final = 0.15
 _DEFAULT_CONTEXT: Final = 2048
+_MOST_LAYERS: Final = 10_000
 _DECODER_ONLY_MISSING: Final = frozenset({"bert", "roberta", "xlm-roberta", "vit", "clip", "whisper", "t5"})
 
 
@@ -107,6 +108,8 @@ def _sized(
     heads = number(text, "heads", 0)
     if not hidden or not vocab or not number(text, "layers"):
         raise ModelFactsError("ModelConfigInvalid", "hidden size, layers and vocabulary must be above zero")
+    if number(text, "layers") > _MOST_LAYERS:
+        raise ModelFactsError("ModelConfigInvalid", f"more than {_MOST_LAYERS} layers are no model")
     groups = read_layers(text)
     dtype = str(text.get("torch_dtype") or text.get("dtype") or "bfloat16").removeprefix("torch.")
     quantization = read_quantization({**config, **text})
