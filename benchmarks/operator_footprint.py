@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from inferfleet_local import resolve
+from inferfleet_local.machines import Machine, simulated_node
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMESPACE = "footprint"
@@ -51,9 +52,10 @@ def main() -> None:
     parser.add_argument("--model", default="Qwen/Qwen2.5-0.5B-Instruct", help="a model of the catalogue")
     options = parser.parse_args()
     pods = options.deployments * options.replicas
-    cluster = resolve("api", name=options.name, nodes=-(-pods // GPUS_PER_NODE))
+    cluster = resolve("api", name=options.name)
     kubectl = Kubectl(Path(cluster.kubectl.program), Path(cluster.kubeconfig))
     try:
+        kubectl.apply(*(json.dumps(node(number)) for number in range(-(-pods // GPUS_PER_NODE))))
         with tempfile.TemporaryDirectory() as folder:
             measure(options, kubectl, Path(folder))
     finally:
@@ -76,9 +78,13 @@ def measure(options: argparse.Namespace, kubectl: Kubectl, folder: Path) -> None
         rows = [calm("no deployment", process, options.seconds)]
         started = read(process)
         kubectl.apply(*(json.dumps(deployment(number, options)) for number in range(options.deployments)))
-        wait(f"{pods} pods exist", lambda: kubectl.count("pods") >= pods, seconds=900)
+        wait(f"{pods} pods exist", lambda: alive(process) and kubectl.count("pods") >= pods, seconds=900)
         created = time.time()
-        wait(f"{pods} replicas are ready", lambda: ready_replicas(kubectl) >= pods, seconds=900)
+        wait(
+            f"{pods} replicas are ready",
+            lambda: alive(process) and ready_replicas(kubectl) >= pods,
+            seconds=900,
+        )
         ended = read(process)
         rows.append(row(f"{options.deployments} deployments made, {pods} pods started", started, ended))
         rows.append(calm(f"{options.deployments} deployments, {pods} pods", process, options.seconds))
@@ -88,6 +94,14 @@ def measure(options: argparse.Namespace, kubectl: Kubectl, folder: Path) -> None
     finally:
         process.terminate()
         process.wait(30)
+
+
+def node(number: int) -> dict[str, Any]:
+    """One pretend machine, on-demand, like all the others but for its name."""
+    like = simulated_node(Machine(1, gpus=GPUS_PER_NODE))
+    name = f"footprint-{number:04}"
+    labels = {**like["metadata"]["labels"], "kubernetes.io/hostname": name}
+    return {**like, "metadata": {**like["metadata"], "name": name, "labels": labels}}
 
 
 def deployment(number: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -183,6 +197,13 @@ def show(rows: list[tuple[str, ...]]) -> None:
     heading = ("phase", "seconds", "CPU, % of a core", "RSS, MiB", "passes/s", "ms per pass")
     for cells in (heading, ("---",) * len(heading), *rows):
         print("| " + " | ".join(cells) + " |")
+
+
+def alive(process: subprocess.Popen[bytes]) -> bool:
+    """True while the operator runs: one that starves loses its lease and ends, which ends the measurement."""
+    if process.poll() is not None:
+        raise SystemExit(f"the operator ended with exit code {process.returncode}")
+    return True
 
 
 def wait(what: str, holds: Any, seconds: float = 60.0) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, Self
 
 import aiohttp
@@ -134,8 +134,12 @@ class ApiServer:
             body["gracePeriodSeconds"] = grace_seconds
         return await self._json("DELETE", path, body=body)
 
-    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+    async def watch(
+        self, path: str, query: Mapping[str, str], *, opened: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[bytes]:
         """Yield the raw lines of a watch until the server ends it; TimeoutError when it falls silent.
+
+        `opened` is called once the server has agreed to tell all since the version that was asked for.
 
         The server sends a bookmark about every minute, so silence means a dead connection.
         """
@@ -144,6 +148,7 @@ class ApiServer:
         async with response:
             if response.status >= 400:  # noqa: PLR2004 - HTTP's own boundary
                 raise ApiFailure.from_body(response.status, await response.read())
+            opened()
             rest = b""
             async for chunk in response.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")

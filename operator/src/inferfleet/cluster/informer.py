@@ -222,7 +222,7 @@ class Informer(Generic[T]):
         query = {**self._selectors(), "resourceVersion": version, "allowWatchBookmarks": "true"}
         heard = False
         try:
-            async for line in self._api.watch(self._kind.resource.path(), query):
+            async for line in self._api.watch(self._kind.resource.path(), query, opened=self.view.touch):
                 self._take(json.loads(line))
                 heard = True
         except TRANSIENT:
