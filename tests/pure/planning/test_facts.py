@@ -185,6 +185,7 @@ def test_files_beat_the_config_and_a_large_difference_is_said():
         ({**LLAMA, "vocab_size": 0}, "ModelConfigInvalid", "vocabulary"),
         ({**LLAMA, "num_hidden_layers": 10**13}, "ModelConfigInvalid", "layers"),
         ({**LLAMA, "hidden_size": -1}, "ModelConfigInvalid", "hidden_size"),
+        ({**LLAMA, "num_experts": 4, "num_experts_per_tok": 5}, "ModelConfigInvalid", "experts"),
         ({"model_type": "whisper"}, "ModelUnsupported", "whisper"),
     ],
 )

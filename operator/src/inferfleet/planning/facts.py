@@ -110,6 +110,8 @@ def _sized(
         raise ModelFactsError("ModelConfigInvalid", "hidden size, layers and vocabulary must be above zero")
     if number(text, "layers") > _MOST_LAYERS:
         raise ModelFactsError("ModelConfigInvalid", f"more than {_MOST_LAYERS} layers are no model")
+    if 0 < experts(text) < number(text, "experts_per_token", 1):
+        raise ModelFactsError("ModelConfigInvalid", "a token cannot pass more experts than there are")
     groups = read_layers(text)
     dtype = str(text.get("torch_dtype") or text.get("dtype") or "bfloat16").removeprefix("torch.")
     quantization = read_quantization({**config, **text})

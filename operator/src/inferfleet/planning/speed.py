@@ -106,7 +106,7 @@ def step_model(
         dense_seconds_per_token=2 * dense * share / tensor / flops,
         expert_seconds=model.expert_bytes * share / expert_gpus / bandwidth,
         expert_seconds_per_token=2 * routed * share / tensor / flops * imbalance,
-        expert_hit=model.experts_per_token / model.experts if model.experts else 0.0,
+        expert_hit=min(1.0, model.experts_per_token / model.experts) if model.experts else 0.0,
         head_seconds=tables / tensor / bandwidth,
         head_seconds_per_token=2 * head / tensor / sixteen,
         context_seconds_per_token=sum(map(attention.read_seconds, whole)) / stages,
