@@ -18,7 +18,15 @@ from typing import Any
 
 import pytest
 
-from inferfleet_wire import ENV_LAUNCH, ENV_RUN_DIR, DrainRequest, LaunchPlan, LostCause, State
+from inferfleet_wire import (
+    ENV_LAUNCH,
+    ENV_RUN_DIR,
+    ENV_SPREAD_ABOVE,
+    DrainRequest,
+    LaunchPlan,
+    LostCause,
+    State,
+)
 from inferfleet_worker.accounts import Accounts, Totals
 from inferfleet_worker.ledger import Control
 
@@ -157,7 +165,12 @@ def gated_engine(tmp_path: Path) -> Iterator[GatedEngine]:
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, FAKE_ENGINE, "--port", str(port), "--middleware", "inferfleet_worker.gate.Gate"],
-        env={**os.environ, ENV_RUN_DIR: str(run_dir), "PYTHONPATH": str(WORKER_FOLDER / "src")},
+        env={
+            **os.environ,
+            ENV_RUN_DIR: str(run_dir),
+            ENV_SPREAD_ABOVE: "1",
+            "PYTHONPATH": str(WORKER_FOLDER / "src"),
+        },
     )
     accounts = Accounts(run_dir)
     engine = GatedEngine(port, process, control, accounts)

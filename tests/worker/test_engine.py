@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inferfleet_wire import ENV_RUN_DIR, LaunchPlan
+from inferfleet_wire import ENV_RUN_DIR, ENV_SPREAD_ABOVE, LaunchPlan
 from inferfleet_worker import engine
 
 GATE = ("--middleware", "inferfleet_worker.gate.Gate")
@@ -93,7 +93,7 @@ def test_the_version_is_that_of_the_engines_own_python(tmp_path: Path) -> None:
 
 
 def test_the_engine_finds_the_gate_before_anything_else_and_once(tmp_path: Path) -> None:
-    plan = LaunchPlan(command=("vllm",), env={"HF_HOME": "/models"})
+    plan = LaunchPlan(command=("vllm",), env={"HF_HOME": "/models"}, spread_above=4)
     env = engine.environment(plan, {"PYTHONPATH": "/plugins", "HOME": "/root"}, tmp_path)
     home = str(Path(engine.__file__).parent.parent)
     assert env == {
@@ -101,5 +101,6 @@ def test_the_engine_finds_the_gate_before_anything_else_and_once(tmp_path: Path)
         "HOME": "/root",
         "PYTHONPATH": f"{home}:/plugins",
         ENV_RUN_DIR: str(tmp_path),
+        ENV_SPREAD_ABOVE: "4",
     }
     assert engine.environment(plan, env, tmp_path) == env

@@ -48,6 +48,18 @@ def test_while_closing_a_request_is_answered_and_its_connection_closed(
     assert gated_engine.totals().accepted == 3
 
 
+def test_a_client_is_asked_to_connect_anew_only_while_requests_queue(
+    gated_engine: GatedEngine, client: Connect, hold: Path, eventually: Eventually
+) -> None:
+    stream = client(gated_engine.port).stream(hold=str(hold))
+    eventually(lambda: gated_engine.totals().in_flight.requests == 1)
+    assert client(gated_engine.port).complete()[:2] == (200, "close")
+    hold.unlink()
+    stream.read()
+    eventually(lambda: gated_engine.totals().in_flight.requests == 0)
+    assert client(gated_engine.port).complete()[:2] == (200, "")
+
+
 def test_while_refusing_new_work_gets_503_and_probes_pass(gated_engine: GatedEngine, client: Connect) -> None:
     gated_engine.control.phase = Phase.REFUSING
     answer = client(gated_engine.port).ask("POST", "/v1/chat/completions", {})

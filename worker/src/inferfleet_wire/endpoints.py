@@ -29,3 +29,6 @@ ENV_POD_IP = "INFERFLEET_POD_IP"
 
 ENV_RUN_DIR = "INFERFLEET_RUN_DIR"
 """Set by the supervisor for the engine: the folder that its gates share with it."""
+
+ENV_SPREAD_ABOVE = "INFERFLEET_SPREAD_ABOVE"
+"""Set by the supervisor for the engine: `LaunchPlan.spread_above`."""

@@ -42,7 +42,9 @@ class LaunchPlan:
     `--shutdown-timeout` where the engine knows it and the command does not set it. `env` is added to the
     container's own. `serves` is False for the pods of a replica that run no API server (rank above 0);
     those follow `leader_url`, the side port of the pod that does. The last `State` is left in
-    `termination_log` (terminationMessagePath), so that its counts outlive the container.
+    `termination_log` (terminationMessagePath), so that its counts outlive the container. With more than
+    `spread_above` requests in flight, answers ask their clients to connect anew, so that kept connections
+    do not hold the load on one replica while others idle; 0 never does.
 
     Seconds: `grace_seconds` is the pod's terminationGracePeriodSeconds; `margin_seconds` of it, and of a
     notice, are kept for the engine's exit; `shutdown_seconds` is the engine's own drain at the end;
@@ -56,6 +58,7 @@ class LaunchPlan:
     serves: bool = True
     leader_url: str = ""
     termination_log: str = "/dev/termination-log"
+    spread_above: int = 0
     grace_seconds: float = 330.0
     settle_seconds: float = DEFAULT_SETTLE_SECONDS
     margin_seconds: float = 5.0
@@ -85,6 +88,7 @@ class LaunchPlan:
             serves=codec.flag(fields, "serves", default.serves),
             leader_url=codec.text(fields, "leader_url", default.leader_url),
             termination_log=codec.text(fields, "termination_log", default.termination_log),
+            spread_above=codec.count(fields, "spread_above", default.spread_above),
             grace_seconds=codec.number(fields, "grace_seconds", default.grace_seconds),
             settle_seconds=codec.number(fields, "settle_seconds", default.settle_seconds),
             margin_seconds=codec.number(fields, "margin_seconds", default.margin_seconds),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
-from inferfleet_wire import ENV_RUN_DIR, LaunchPlan
+from inferfleet_wire import ENV_RUN_DIR, ENV_SPREAD_ABOVE, LaunchPlan
 
 GATE = "inferfleet_worker.gate.Gate"
 DRAINS_SINCE = (0, 18)
@@ -115,7 +115,7 @@ def _option(argv: Sequence[str], name: str) -> str | None:
 
 def environment(plan: LaunchPlan, inherited: Mapping[str, str], run_dir: Path) -> dict[str, str]:
     """The engine's environment: the container's, the plan's, and the way to the gate."""
-    env = {**inherited, **plan.env, ENV_RUN_DIR: str(run_dir)}
+    env = {**inherited, **plan.env, ENV_RUN_DIR: str(run_dir), ENV_SPREAD_ABOVE: str(plan.spread_above)}
     home = str(_import_root())
     path = env.get("PYTHONPATH", "").split(os.pathsep)
     env["PYTHONPATH"] = os.pathsep.join([home, *(entry for entry in path if entry not in {"", home})])

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from inferfleet_wire import ENV_RUN_DIR, Phase
+from inferfleet_wire import ENV_RUN_DIR, ENV_SPREAD_ABOVE, Phase
 from inferfleet_worker.ledger import Control, Ledger, Word
 
 Message = MutableMapping[str, Any]
@@ -69,6 +69,7 @@ class Gate:
     def __init__(self, app: App, run_dir: Path | None = None) -> None:
         self._app = app
         self._run_dir = run_dir or Path(os.environ[ENV_RUN_DIR])
+        self._spread_above = int(os.environ.get(ENV_SPREAD_ABOVE, "0"))
         self._control = Control(self._run_dir)
         self._opened: Ledger | None = None
         self._promised: set[tuple[str, int]] = set()
@@ -111,14 +112,20 @@ class Gate:
         return self._opened
 
     def _closing(self, send: Send) -> Send:
-        """Announce the close on every response that begins after the drain began."""
+        """Announce the close on every response whose client had better connect anew."""
 
         async def announce(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._control.phase is not Phase.SERVING:
+            if message["type"] == "http.response.start" and self._moves_clients_on():
                 message["headers"] = [*message.get("headers", ()), CLOSE]
             await send(message)
 
         return announce
+
+    def _moves_clients_on(self) -> bool:
+        """While the worker drains, and while requests queue here: a new connection may land elsewhere."""
+        if self._control.phase is not Phase.SERVING:
+            return True
+        return 0 < self._spread_above < self._ledger()[Word.IN_FLIGHT]
 
 
 def is_work(scope: Scope) -> bool:

@@ -80,6 +80,7 @@ def launch_plan(deployment: InferenceDeployment, action: CreateWorker, rank: int
         command=("vllm", "serve", *engine_arguments(deployment, action, rank)),
         serves=rank == 0,
         leader_url="" if rank == 0 else f"http://{leader_host(deployment, action)}:{SIDE_PORT}",
+        spread_above=action.layout.max_num_seqs,
         grace_seconds=grace,
         settle_seconds=seconds(drain.settle),
         margin_seconds=min(seconds(drain.margin), grace / 4),
