@@ -1,12 +1,17 @@
-"""Writing to the API server only while the lease is held."""
+"""Writing to the API server only while the lease is held, and never more at once than it answers in time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
 
 from inferfleet.cluster.client import MERGE_PATCH, ApiServer
 from inferfleet.values import labels
+
+# Writes of all deployments together. More of them would only wait for each other inside their own time limit.
+WRITES_AT_ONCE: Final = 16
 
 
 class Holder(Protocol):
@@ -28,6 +33,7 @@ class FencedApi:
     def __init__(self, api: ApiServer, holder: Holder) -> None:
         self._api = api
         self._holder = holder
+        self._slots = asyncio.Semaphore(WRITES_AT_ONCE)
 
     @property
     def reads(self) -> ApiServer:
@@ -36,26 +42,30 @@ class FencedApi:
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """See `ApiServer.create`."""
-        self._check(path)
-        return await self._api.create(path, body)
+        async with self._turn(path):
+            return await self._api.create(path, body)
 
     async def patch(self, path: str, body: Mapping[str, Any], *, kind: str = MERGE_PATCH) -> dict[str, Any]:
         """See `ApiServer.patch`."""
-        self._check(path)
-        return await self._api.patch(path, body, kind=kind, query={"fieldManager": labels.FIELD_MANAGER})
+        async with self._turn(path):
+            return await self._api.patch(path, body, kind=kind, query={"fieldManager": labels.FIELD_MANAGER})
 
     async def apply(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """See `ApiServer.apply`."""
-        self._check(path)
-        return await self._api.apply(path, body, field_manager=labels.FIELD_MANAGER)
+        async with self._turn(path):
+            return await self._api.apply(path, body, field_manager=labels.FIELD_MANAGER)
 
     async def delete(
         self, path: str, *, uid: str | None = None, grace_seconds: int | None = None
     ) -> dict[str, Any]:
         """See `ApiServer.delete`."""
-        self._check(path)
-        return await self._api.delete(path, uid=uid, grace_seconds=grace_seconds)
+        async with self._turn(path):
+            return await self._api.delete(path, uid=uid, grace_seconds=grace_seconds)
 
-    def _check(self, path: str) -> None:
-        if not self._holder.holds:
-            raise Fenced(f"{path} was not written: the lease may have passed to another replica")
+    @asynccontextmanager
+    async def _turn(self, path: str) -> AsyncIterator[None]:
+        """Wait for a free slot, and ask the fence only then: the write begins at once."""
+        async with self._slots:
+            if not self._holder.holds:
+                raise Fenced(f"{path} was not written: the lease may have passed to another replica")
+            yield

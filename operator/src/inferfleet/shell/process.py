@@ -43,9 +43,10 @@ async def _operate(settings: Settings) -> int:
     framework.on_signals(stop)
     configuration = await load_configuration(settings.kubeconfig, settings.context)
     metrics, wakes = Metrics(), Wakes()
-    async with ApiServer(configuration) as api:
+    # the lease has connections of its own: a burst of work must not cost it
+    async with ApiServer(configuration) as api, ApiServer(configuration) as own:
         lease = Lease(
-            api, namespace=settings.lease_namespace, name=settings.lease_name, identity=settings.identity
+            own, namespace=settings.lease_namespace, name=settings.lease_name, identity=settings.identity
         )
         views = Views(api, wakes, settings.namespaces)
 
