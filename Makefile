@@ -47,7 +47,10 @@ test: check ## Everything: checks, pure tests, API server, chart, and the demo a
 
 .PHONY: bench
 bench: sync ## Measure: cluster start, planner, operator footprint, and the demo's times
-	$(PY) benchmarks/run.py
+	$(PY) benchmarks/cluster_start.py --measure api
+	for one in memory calibration baselines speed; do $(PY) benchmarks/planner/$$one.py; done
+	$(PY) benchmarks/operator_footprint.py
+	$(PY) -m inferfleet_demo
 
 .PHONY: clean
 clean: ## Remove what the checkout built (the cache and clusters stay; see cluster-down)
