@@ -26,6 +26,7 @@ from inferfleet.values import (
     ScalingDecision,
     ScalingMemory,
     Worker,
+    Workload,
 )
 
 BUSY_LOOK_SECONDS = 1.0
@@ -53,7 +54,7 @@ def plan(observed: Observed, now: float) -> Plan:
     given = supply(Demand(observed, choice, pools, fleet, decision, scene))
     actions = _act(observed, given, decision, scene)
     lost = disruption.count_lost(observed.scaling.samples, samples, observed.workers)
-    drift = _drift(choice.layout, samples, memory)
+    drift = _drift(choice.layout, spec.workload, samples, memory)
     found = conditions.Findings(
         observed=observed,
         layout=choice.layout,
@@ -162,13 +163,15 @@ def _act(observed: Observed, given: Supply, decision: ScalingDecision, scene: Sc
 
 
 def _drift(
-    layout: Layout | None, samples: Mapping[str, EngineSample], memory: ScalingMemory
+    layout: Layout | None, workload: Workload, samples: Mapping[str, EngineSample], memory: ScalingMemory
 ) -> tuple[Reason, ...]:
     """How far the running engines are from what was planned."""
     if layout is None:
         return ()
     sizes: Iterable[int] = (s.kv_cache_tokens for s in samples.values() if s.kv_cache_tokens)
-    _, drift = planning.correct(layout, min(sizes, default=None), memory.tokens_per_second_per_replica)
+    _, drift = planning.correct(
+        layout, workload, min(sizes, default=None), memory.tokens_per_second_per_replica
+    )
     return drift
 
 

@@ -13,6 +13,7 @@ from inferfleet.values import (
     CapacitySpec,
     CapacityType,
     DeploymentSpec,
+    EngineSpec,
     IntOrPercent,
     Layout,
     ModelFacts,
@@ -308,10 +309,10 @@ def test_measurements_replace_estimates_and_a_large_drift_is_said_with_both_numb
 ):
     layout = chosen(plan_layout(model(L8), [pool("H100")], spec()))
     near = int(layout.kv_cache_tokens * 0.9)
-    corrected, reasons = correct(layout, near, layout.prediction.tokens_per_second * 1.1)
+    corrected, reasons = correct(layout, Workload(), near, layout.prediction.tokens_per_second * 1.1)
     assert (corrected.kv_cache_tokens, reasons) == (near, ())
     far = layout.kv_cache_tokens // 3
-    corrected, reasons = correct(layout, far, layout.prediction.tokens_per_second / 2)
+    corrected, reasons = correct(layout, Workload(), far, layout.prediction.tokens_per_second / 2)
     assert [reason.code for reason in reasons] == ["KvCacheDrift", "ThroughputDrift"]
     assert str(far) in reasons[0].message
     assert str(layout.kv_cache_tokens) in reasons[0].message
@@ -319,7 +320,32 @@ def test_measurements_replace_estimates_and_a_large_drift_is_said_with_both_numb
         2 * layout.prediction.dollars_per_million_tokens
     )
     assert corrected.prediction.concurrency <= layout.prediction.concurrency
-    assert correct(layout, None, None) == (layout, ())
+    assert correct(layout, Workload(), None, None) == (layout, ())
+
+
+@pytest.mark.parametrize(
+    ("max_num_seqs", "kv_cache_tokens", "concurrency"),
+    [
+        # planned for requests of 1,024 + 256 tokens on a cache of some 400,000
+        (8, 40_000, 8),
+        (8, 6_400, 5),
+        (8, 100, 1),
+        (1_000, 128_000, 100),
+    ],
+)
+def test_a_smaller_cache_costs_concurrency_only_where_it_is_the_limit(  # noqa: PLR0917 - a table
+    pool: MakePool, spec: MakeSpec, model: Find, max_num_seqs: int, kv_cache_tokens: int, concurrency: int
+):
+    asked = spec(engine=EngineSpec("image", max_num_seqs=max_num_seqs))
+    layout = chosen(plan_layout(model(L8), [pool("H100", 1)], asked))
+    corrected, _ = correct(layout, Workload(1024, 256), kv_cache_tokens, None)
+    assert corrected.prediction.concurrency == concurrency
+
+
+@pytest.mark.parametrize("name", [L8, "google/gemma-3-27b-it", "Qwen/Qwen3-30B-A3B"])
+def test_an_engine_as_planned_changes_nothing(pool: MakePool, spec: MakeSpec, model: Find, name: str):
+    layout = chosen(plan_layout(model(name), [pool("H100")], spec(itl=0.02)))
+    assert correct(layout, Workload(), layout.kv_cache_tokens, None) == (layout, ())
 
 
 def test_a_gpu_without_bfloat16_is_told_to_serve_in_half(pool: MakePool, spec: MakeSpec, model: Find):

@@ -11,19 +11,20 @@ from inferfleet.planning.checks import first_miss
 from inferfleet.planning.memory import Split
 from inferfleet.planning.quantization import requantise
 from inferfleet.planning.search import ask
-from inferfleet.values import DeploymentSpec, Layout, ModelFacts, Pool, Reason
+from inferfleet.values import DeploymentSpec, Layout, ModelFacts, Pool, Reason, Workload
 
 # a prediction further off than this is worth a condition
 DRIFT: Final = 0.15
 
 
 def correct(
-    layout: Layout, kv_cache_tokens: int | None, tokens_per_second: float | None
+    layout: Layout, workload: Workload, kv_cache_tokens: int | None, tokens_per_second: float | None
 ) -> tuple[Layout, tuple[Reason, ...]]:
     """Replace estimates by measurements; say so, with both numbers, where they differ by more than 15 %.
 
     Args:
         layout: As planned (or as corrected before: correcting twice by the same figures changes nothing).
+        workload: The requests that it was planned for.
         kv_cache_tokens: What all engines of one replica report, None where nothing is reported.
         tokens_per_second: Generation rate of one replica, measured while it was as busy as planned.
     """
@@ -38,9 +39,7 @@ def correct(
                     f"planned were {layout.kv_cache_tokens}",
                 )
             )
-        scale = kv_cache_tokens / layout.kv_cache_tokens if layout.kv_cache_tokens else 1.0
-        slots = max(1, min(layout.max_num_seqs * layout.data_parallel, int(prediction.concurrency * scale)))
-        prediction = replace(prediction, concurrency=slots)
+        prediction = replace(prediction, concurrency=_concurrency(layout, workload, kv_cache_tokens))
         layout = replace(layout, kv_cache_tokens=kv_cache_tokens)
     if tokens_per_second:
         predicted = prediction.tokens_per_second
@@ -60,6 +59,17 @@ def correct(
             dollars_per_million_tokens=prediction.dollars_per_million_tokens * predicted / tokens_per_second,
         )
     return replace(layout, prediction=prediction), tuple(reasons)
+
+
+def _concurrency(layout: Layout, workload: Workload, kv_cache_tokens: int) -> int:
+    """Requests of full length that run at once: by the cache that there is, or by the limit on sequences.
+
+    A cache smaller than planned costs concurrency only once it holds fewer requests than the limit lets in.
+    An upper bound for models whose short sequences take more per token (sliding windows, recurrent state).
+    """
+    each = min(workload.prompt_tokens + workload.output_tokens, layout.max_model_len)
+    most = max(layout.prediction.concurrency, layout.max_num_seqs * layout.data_parallel)
+    return max(1, min(most, kv_cache_tokens // max(1, each)))
 
 
 def _drifts(measured: float, predicted: float) -> bool:
