@@ -102,6 +102,8 @@ def test_a_table_names_the_winner_and_the_limits_to_set():
     [
         ("l40s:8", "L40S"),
         ("A100-80GB:8", "A100-80GB"),
+        ("a100-80:8X2", "A100-80GB"),
+        ("NVIDIA-A100-SXM4-40GB:8", "A100-40GB"),
         ("h100", "H100"),
         ("NVIDIA-H100-80GB-HBM3:8", "H100"),
         ("h200:8", "H200"),

@@ -348,6 +348,18 @@ def test_an_engine_as_planned_changes_nothing(pool: MakePool, spec: MakeSpec, mo
     assert correct(layout, Workload(), layout.kv_cache_tokens, None) == (layout, ())
 
 
+def test_a_draft_that_is_not_modelled_is_said(pool: MakePool, spec: MakeSpec, model: Find):
+    draft = '{"model": "meta-llama/Llama-3.2-1B-Instruct", "num_speculative_tokens": 3}'
+    for arguments, codes in (
+        (("--speculative-config", draft), ["SpeculativeDecodingIgnored"]),
+        ((f"--speculative-config={draft}",), ["SpeculativeDecodingIgnored"]),
+        (("--enforce-eager",), []),
+    ):
+        asked = spec(engine=EngineSpec("image", args=arguments))
+        layout = chosen(plan_layout(model(L8), [pool("H100")], asked))
+        assert [warning.code for warning in layout.warnings] == codes
+
+
 def test_a_gpu_without_bfloat16_is_told_to_serve_in_half(pool: MakePool, spec: MakeSpec, model: Find):
     asked = spec(parallelism=ParallelismSpec(tensor=2))
     old = chosen(plan_layout(model(L8), [pool("T4")], asked))

@@ -26,7 +26,7 @@ from inferfleet.planning.accelerators import ACCELERATORS, GIB
 from inferfleet.planning.prices import SOURCE
 from inferfleet.values import Accelerator, CapacityType, ModelFacts, ModelSpec, Offer, Pool
 
-_GPU: Final = re.compile(r"^(?P<name>[^:=]+)(:(?P<count>\d+)(x(?P<nodes>\d+))?)?$")
+_GPU: Final = re.compile(r"^(?P<name>[^:=]+)(:(?P<count>\d+)([xX](?P<nodes>\d+))?)?$")
 _MEMORY: Final = re.compile(r"(\d+)\s*GI?B", re.IGNORECASE)
 INDEX: Final = "model.safetensors.index.json"
 _LARGEST_HEADER_BYTES: Final = 100 << 20

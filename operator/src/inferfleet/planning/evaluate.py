@@ -22,6 +22,8 @@ _STARVED: Final = Reason(
 _STARVED_DISTANCE: Final = 1e9
 # the engine's own defaults: 1024 sequences on GPUs of 70 GiB and more, else 256
 _MANY_SEQUENCES, _SEQUENCES, _LARGE_GPU_BYTES = 1024, 256, 70 * GIB
+# vLLM's --speculative-config, its short form, and the separate flags of older versions
+_SPECULATIVE: Final = ("--speculative", "-sc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,14 @@ def _warnings(candidate: Candidate, question: Question, length: int) -> tuple[Re
         )
     if _lacks_bfloat16(candidate, question):
         found.append(Reason("HalfPrecision", f"{gpu.name} has no bfloat16: served as float16"))
+    if any(argument.startswith(_SPECULATIVE) for argument in question.spec.engine.args):
+        found.append(
+            Reason(
+                "SpeculativeDecodingIgnored",
+                "the draft that engine.args names is counted neither in memory nor in speed: leave it room "
+                "with engine.gpuMemoryUtilization",
+            )
+        )
     return tuple(found)
 
 
