@@ -231,6 +231,14 @@ def test_one_that_serves_nothing_is_deleted_without_ceremony(changes: dict[str, 
     assert names(actions) == ["DeletePod"]
 
 
+def test_one_whose_gate_is_closing_is_not_ready_and_still_takes_what_is_on_its_way() -> None:
+    leaving = worker(
+        serving=False, ready=False, containers_ready=False, drain=Drain(CAUSE.SCALE_DOWN, 900.0, NOW + 100)
+    )
+    assert step(leaving, [worker("other")], heard(phase="closing")) == ()
+    assert names(step(leaving, [worker("other")], heard(phase="refusing"))) == ["DeletePod"]
+
+
 def test_a_dead_node_costs_its_pods_at_once() -> None:
     stuck = worker(deleted_at=NOW - 100)
     for leaving in (worker(), stuck):

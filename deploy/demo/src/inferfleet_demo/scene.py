@@ -15,6 +15,7 @@ NAME = "quickstart"
 NAMESPACE = "demo"
 OPERATOR_NAMESPACE = "inferfleet-system"
 SERVICE_URL = f"http://{NAME}.{NAMESPACE}"
+INTERRUPTED = "karpenter.sh/disrupted"  # the taint by which Karpenter announces that a node goes
 CAPACITY_LABEL = "inferfleet.dev/capacity-type"
 WORKER_LABELS = f"inferfleet.dev/deployment={NAME},inferfleet.dev/worker"
 

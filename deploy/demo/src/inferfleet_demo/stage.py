@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from inferfleet_demo.kube import Kube
-from inferfleet_demo.scene import NAMESPACE, Scene
+from inferfleet_demo.scene import INTERRUPTED, NAMESPACE, Scene
 from inferfleet_local import binaries, cluster
 
 CHECKOUT = Path(__file__).parents[4]
@@ -26,6 +26,9 @@ def prepare() -> Scene:
     scene = Scene(CHECKOUT, Kube(str(found.kubeconfig), NAMESPACE, path))
     scene.measured["cluster up"] = time.monotonic() - began
     scene.kube.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=5m")
+    for node in scene.kube.get("nodes")["items"]:
+        if any(taint["key"] == INTERRUPTED for taint in node["spec"].get("taints", ())):
+            scene.kube.run("kubectl", "taint", "node", node["metadata"]["name"], f"{INTERRUPTED}-")
     scene.saw(
         scene.kube.run("kubectl", "get", "nodes", "-L", "karpenter.sh/capacity-type,nvidia.com/gpu.product")
     )

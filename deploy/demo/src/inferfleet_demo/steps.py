@@ -15,6 +15,7 @@ from typing import Any
 from inferfleet_demo.kube import eventually
 from inferfleet_demo.scene import (
     CAPACITY_LABEL,
+    INTERRUPTED,
     NAME,
     NAMESPACE,
     OPERATOR_NAMESPACE,
@@ -26,7 +27,7 @@ from inferfleet_local.images import IMAGES, image_key
 LONG_STREAM_TOKENS = 8_000
 MOST_REPLICAS = 3
 NOTICE_SECONDS = 120
-TAINT = "karpenter.sh/disrupted:NoSchedule"
+TAINT = f"{INTERRUPTED}:NoSchedule"
 
 
 def install_the_chart(scene: Scene) -> None:

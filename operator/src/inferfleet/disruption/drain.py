@@ -34,6 +34,9 @@ TIME_TOLERANCE_SECONDS = 1.0
 LONGEST_OVER_MEAN = 3.0
 """The longest request in flight is taken to last this many times the mean one."""
 
+CLOSING = "closing"
+"""The gate's phase between serving and refusing."""
+
 AT_ONCE = frozenset({DrainCause.SCALE_DOWN, DrainCause.ROLLOUT})
 """Causes that were only allowed once the rest could carry the load."""
 
@@ -140,10 +143,13 @@ def _over(turn: _Turn, _scene: Scene) -> Reason | None:
 
 
 def _never_served(turn: _Turn, _scene: Scene) -> Reason | None:
-    """It was never in service, or its engine is down with nothing in flight."""
+    """It was never in service, or its engine is down with nothing in flight.
+
+    A worker whose gate is closing is not ready either, and yet still accepts what is on its way.
+    """
     leader = turn.worker.leader
-    busy = turn.sample is not None and turn.sample.in_flight > 0
-    if leader.serving is None or (not leader.containers_ready and not busy):
+    alive = turn.sample is not None and (turn.sample.in_flight > 0 or turn.sample.gate_phase == CLOSING)
+    if leader.serving is None or (not leader.containers_ready and not alive):
         return Reason("NotServing", f"{turn.departure.reason.message}; it serves nothing")
     return None
 
@@ -153,7 +159,7 @@ def _idle(turn: _Turn, _scene: Scene) -> Reason | None:
     sample = turn.sample
     if turn.worker.leader.serving is not False or sample is None:
         return None
-    if sample.gate_phase in {"serving", "closing"} or sample.in_flight > 0:
+    if sample.gate_phase in {"serving", CLOSING} or sample.in_flight > 0:
         return None
     return Reason("Drained", f"{turn.worker.name} is idle after its drain for {turn.drain.cause}")
 

@@ -78,7 +78,7 @@ class ModelSource:
             return self._facts[1], None
         if self._problem and self._problem[0] == source:
             return None, self._problem[1]
-        return None, Reason("ModelResolving", f"reading the config of {model.id}")
+        return None, None
 
     async def keep_spec(self, deployment: InferenceDeployment) -> None:
         """Keep a spec that made sense, for the day when one does not."""
