@@ -1,10 +1,11 @@
 """What share of a GPU's data sheet an engine reaches, per generation: the cold numbers of the speed model.
 
 ASSUMPTIONS until measured (`benchmarks/gpu/measure.py` prints the measured values): bandwidth 0.8 is the
-share that decode kernels reach on Hopper; matrix shares start from the highest measured matrix products of
+share that decode kernels reach on Hopper; matrix shares lie below the highest measured matrix products of
 stas00/ml-engineering ("MAMF": A100 271 of 312, H100 794 of 989, B200 1745 of 2250, MI300X 668 of 1307
-TFLOPS) and are lowered until the calibration table of `benchmarks/planner/calibration.py` is met. Latencies
-are those of NCCL and custom all-reduce kernels for small messages under CUDA graphs.
+TFLOPS). They were chosen once, knowing the points of `benchmarks/planner/calibration.py`, and were not
+fitted by any procedure: that table is no independent check of them. Latencies are those of NCCL and custom
+all-reduce kernels for small messages under CUDA graphs.
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@
 On-demand AWS: aws/karpenter-provider-aws, generated price list of 2026-07-20 for us-east-1. Spot AWS and
 all of GCP: skypilot-org/skypilot-catalog v7 (spot taken before the price cut of June 2025: the middle of
 the zones). They are there to rank, not to bill: clouds cut single GPUs by 40 % between two snapshots.
+
+No source is recorded for the on-demand prices of V100-32GB, L4 in nodes of several, A100-80GB-PCIe, H100-NVL
+and MI300X: orders of magnitude, to be replaced by a GPUPool's. A spot price that is not listed is a share of
+the on-demand one (`_SPOT_SHARE`).
 """
 
 from __future__ import annotations
