@@ -117,6 +117,24 @@ def test_gpus_are_named_as_people_and_labels_name_them(gpu: str, name: str):
     assert answer(L8, "--gpu", gpu)["winner"]["gpu"] == name
 
 
+@pytest.mark.parametrize("words", [("--dp", "4", "--ep", "4"), ("--tp", "4", "--ep", "1")])
+def test_the_table_counts_gpus_as_json_and_the_options_do(words: tuple[str, ...]):
+    asked = ("Qwen/Qwen3-30B-A3B", "--gpu", "H100:8", *words)
+    winner = answer(*asked)["winner"]
+    header, row = (line.split() for line in run(*asked).stdout.splitlines()[1:3])
+    shown = dict(zip(header, row, strict=False))
+    named = {
+        "TP": "tensor_parallel",
+        "PP": "pipeline_parallel",
+        "DP": "data_parallel",
+        "EP": "expert_parallel",
+    }
+    assert {column: shown[column] for column in named} == {
+        column: str(winner[field]) for column, field in named.items()
+    }
+    assert shown["GPUS"] == str(winner["gpus_per_replica"])
+
+
 def test_two_nodes_hold_what_one_cannot():
     winner = answer("meta-llama/Llama-3.1-405B-Instruct", "--gpu", "H100:8x2")["winner"]
     assert (winner["tensor_parallel"], winner["pipeline_parallel"], winner["replicas"]) == (8, 2, 1)

@@ -54,7 +54,7 @@ def _layout(layout: Layout, pools: Sequence[Pool]) -> dict[str, Any]:
         "tensor_parallel": layout.tensor_parallel,
         "pipeline_parallel": layout.pipeline_parallel,
         "data_parallel": layout.data_parallel,
-        "expert_parallel": layout.tensor_parallel * layout.data_parallel if layout.expert_parallel else 1,
+        "expert_parallel": _expert_gpus(layout),
         "replicas": _replicas(layout, pools),
         "quantization": layout.quantization,
         "kv_cache_tokens": layout.kv_cache_tokens if predicted else None,
@@ -74,6 +74,11 @@ def _layout(layout: Layout, pools: Sequence[Pool]) -> dict[str, Any]:
         "max_num_batched_tokens": layout.max_num_batched_tokens or None,
         "warnings": [{"reason": warning.code, "detail": warning.message} for warning in layout.warnings],
     }
+
+
+def _expert_gpus(layout: Layout) -> int:
+    """GPUs that experts are spread over, as `--ep` counts them: 1 where they are cut by width."""
+    return layout.tensor_parallel * layout.data_parallel if layout.expert_parallel else 1
 
 
 def _rejected(rejected: Rejected, pools: Sequence[Pool]) -> dict[str, Any]:
@@ -123,7 +128,7 @@ def _cells(layout: Layout) -> list[str]:
         str(layout.tensor_parallel),
         str(layout.pipeline_parallel),
         str(layout.data_parallel),
-        "yes" if layout.expert_parallel else "",
+        str(_expert_gpus(layout)),
         str(layout.gpus_per_replica),
     ]
     if not prediction.tokens_per_second:
