@@ -510,6 +510,16 @@ def test_bad_input_is_said_once_and_the_running_replicas_stay(spoil, kind, code)
     assert again.events == ()
 
 
+def test_a_replacement_under_a_refused_spec_is_rendered_from_the_spec_of_its_revision() -> None:
+    world = serving(2)
+    assert plan(world.observe(), world.now).renders_spec
+    spec = replace(world.spec, engine=replace(world.spec.engine, image="engine:2"))
+    refused = replace(spec, capacity=replace(spec.capacity, pools=("nowhere",)))
+    made = plan(replace(world.observe(), spec=refused), world.now)
+    assert (made.revision, made.renders_spec) == (world.last.revision, False)  # type: ignore[union-attr]
+    assert plan(replace(world.observe(), spec=spec), world.now).renders_spec
+
+
 def test_a_deployment_of_which_only_the_name_is_known_keeps_what_it_has() -> None:
     world = serving(2)
     nameless = replace(deployment(), autoscaling=AutoscalingSpec(), engine=EngineSpec(""))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from inferfleet import capacity, conditions, disruption, planning, scaling
 from inferfleet.disruption import Scene
-from inferfleet.layouts import Choice, choose
+from inferfleet.layouts import Choice, choose, revision_of
 from inferfleet.supply import Demand, Fleet, Supply, divide, supply
 from inferfleet.values import (
     Action,
@@ -98,6 +98,7 @@ def plan(observed: Observed, now: float) -> Plan:
         dollars_per_million_tokens=capacity.dollars_per_million_tokens(dollars, decision.tokens_per_second),
         next_look_seconds=_next_look(given, decision, actions),
         planned_from=choice.planned_from,
+        renders_spec=choice.layout is None or choice.revision == revision_of(choice.layout, spec),
         finished=spec.deleted_at is not None and not observed.workers and observed.view_stale is None,
     )
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from inferfleet import reconcile
@@ -14,7 +14,6 @@ from inferfleet.api import (
     InferenceDeployment,
     InferenceDeploymentStatus,
     Memory,
-    SpecError,
     memory_from_status,
     status_from_plan,
 )
@@ -26,16 +25,14 @@ from inferfleet.cluster.merge import merge_patch
 from inferfleet.cluster.resources import DEPLOYMENTS
 from inferfleet.manifests import render_objects, render_worker
 from inferfleet.shell.model_source import ModelSource
+from inferfleet.shell.reading import Reading, kept, read
 from inferfleet.shell.views import DeploymentRecord, Views, Wakes
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.scrape import Scraper
 from inferfleet.telemetry.workers import WorkerClient
 from inferfleet.values import (
     CreateWorker,
-    DeploymentSpec,
-    EngineSpec,
     Event,
-    ModelSpec,
     Observed,
     Plan,
     Reason,
@@ -67,15 +64,6 @@ class Surroundings:
     events: EventWriter
     metrics: Metrics
     operator_image: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A deployment's spec as far as it makes sense; `resource` is None where nothing may be rendered."""
-
-    spec: DeploymentSpec
-    resource: InferenceDeployment | None
-    problem: Reason | None
 
 
 class DeploymentLoop:
@@ -141,11 +129,11 @@ class DeploymentLoop:
             return None
         now = time.time()
         with self._all.metrics.pass_seconds.time():
-            reading = self._read(record)
+            reading = read(record, self._model.kept.spec)
             observed = self._gather(reading, record)
             plan = reconcile.plan(observed, now)
         self._all.metrics.passes.inc()
-        failures = await self._execute(plan, reading)
+        failures = await self._execute(plan, reading, record)
         self._remember(plan)
         for event in (*plan.events, *self._news(failures)):
             log.info("%s", event.reason, extra={"deployment": self._key, "event": event.reason.code})
@@ -168,21 +156,6 @@ class DeploymentLoop:
         due = [reason for reason in failures if now - self._failing[reason] >= FAILURE_AGAIN_SECONDS]
         self._failing |= dict.fromkeys(due, now)
         return tuple(Event(reason, warning=True) for reason in due)
-
-    def _read(self, record: DeploymentRecord) -> Reading:
-        """The spec as written, else the last one that made sense, else nothing but the deployment's name."""
-        try:
-            resource = InferenceDeployment.parse(record.raw)
-            return Reading(resource.to_values(), resource, None)
-        except SpecError as error:
-            problem = Reason(error.code, error.message)
-        if self._model.kept.spec is not None:
-            try:
-                resource = InferenceDeployment.parse({**record.raw, "spec": self._model.kept.spec})
-                return Reading(resource.to_values(), resource, problem)
-            except SpecError:
-                pass  # kept by another release of the operator
-        return Reading(_nameless(record), None, problem)
 
     def _gather(self, reading: Reading, record: DeploymentRecord) -> Observed:
         views, spec = self._all.views, reading.spec
@@ -214,14 +187,15 @@ class DeploymentLoop:
             view_stale=views.problem(),
         )
 
-    async def _execute(self, plan: Plan, reading: Reading) -> tuple[Reason, ...]:
+    async def _execute(self, plan: Plan, reading: Reading, record: DeploymentRecord) -> tuple[Reason, ...]:
         """Carry out the plan; returns what failed."""
         resource = reading.resource
 
         def render(action: CreateWorker) -> list[dict[str, Any]]:
-            if resource is None:
+            source = (None if plan.renders_spec else kept(record, self._model.kept.spec)) or resource
+            if source is None:
                 raise ValueError("a worker was planned without a spec to render it from")
-            return render_worker(resource, action, operator_image=self._all.operator_image)
+            return render_worker(source, action, operator_image=self._all.operator_image)
 
         seams = Seams(render, self._all.workers.announce, self._all.views.pods.view.fold)
         outcomes = await Executor(self._all.api, self._subject.namespace, seams).execute(plan.actions)
@@ -230,7 +204,7 @@ class DeploymentLoop:
         failures = tuple(outcome.failure for outcome in outcomes if outcome.failure)
         if resource is None or reading.spec.deleted_at is not None or reading.spec.paused:
             return failures
-        if reading.problem is None:
+        if reading.problem is None and plan.renders_spec:
             await self._model.keep_spec(resource)
         return (*failures, *await self._apply(resource, plan))
 
@@ -242,7 +216,7 @@ class DeploymentLoop:
         watched = {views.services.view.kind.resource.kind, views.budgets.view.kind.resource.kind}
         unwatched = {known: digest for known, digest in self._applied.items() if known[0] not in watched}
         present = {**unwatched, **views.objects(self._key)}
-        manifests = render_objects(resource, layout=plan.layout)
+        manifests = render_objects(resource, layout=plan.layout, desired=plan.desired)
         problems, self._applied = await apply_objects(
             self._all.api, self._subject.namespace, manifests, present
         )
@@ -301,18 +275,3 @@ def _steady(status: InferenceDeploymentStatus) -> Mapping[str, Any]:
     scaling = (status.scaling.desired, status.scaling.reason, status.scaling.limited_by)
     moving = {"queue", "tokens_per_second", "cost", "pools", "rejected", "conditions", "scaling"}
     return {**status.model_dump(exclude=moving), "conditions": conditions, "scaling": scaling}
-
-
-def _nameless(record: DeploymentRecord) -> DeploymentSpec:
-    """What is known of a deployment whose spec never made sense: nothing can be planned, only be said."""
-    metadata = record.raw["metadata"]
-    model = record.raw.get("spec", {}).get("model") or {}
-    spec = DeploymentSpec(
-        name=metadata["name"],
-        namespace=metadata["namespace"],
-        uid=record.uid,
-        generation=record.generation,
-        model=ModelSpec(str(model.get("id", "")) if isinstance(model, Mapping) else ""),
-        engine=EngineSpec(""),
-    )
-    return replace(spec, deleted_at=time.time()) if record.deleting else spec

@@ -57,7 +57,8 @@ class Plan:
     """What to do, what to say, and when to look again. An unchanged world gives no actions and no events.
 
     `planned_from` and `lost_requests` go to status and come back in the next `Observed`. `finished` is True
-    when a deployment that is being deleted has no worker left, so that its finalizer may go.
+    when a deployment that is being deleted has no worker left, so that its finalizer may go. `renders_spec`
+    is False while an older revision goes on (the new spec was refused, say): its new workers need its spec.
     """
 
     actions: tuple[Action, ...]
@@ -80,6 +81,7 @@ class Plan:
     next_look_seconds: float
     planned_from: str | None = None
     finished: bool = False
+    renders_spec: bool = True
 
     def __str__(self) -> str:
         return "\n".join(str(action) for action in self.actions) or "nothing to do"
