@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,10 +11,7 @@ from inferfleet_demo.stage import prepare
 from inferfleet_demo.steps import STEPS
 from inferfleet_local import resolve
 
-pytestmark = [
-    pytest.mark.nodes,
-    pytest.mark.skipif(os.geteuid() != 0, reason="not run: real nodes need root"),
-]
+pytestmark = pytest.mark.nodes
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_api import FakeApi
 
-from inferfleet.cluster.client import ApiServer
+from inferfleet.cluster.client import ApiFailure, ApiServer
 from inferfleet.cluster.executor import Executor, Seams, apply_objects
 from inferfleet.cluster.fence import Fenced, FencedApi
 from inferfleet.values import (
@@ -191,3 +191,18 @@ async def test_objects_are_applied_only_where_they_differ(api: ApiServer, fake: 
     assert len(fake.writes()) == writes
     await apply_objects(fenced, "ns", [service("2")], tried)
     assert len(fake.writes()) == writes + 1
+
+
+async def test_an_object_that_is_no_longer_rendered_is_deleted_and_one_of_the_users_is_not(
+    api: ApiServer,
+):
+    fenced = FencedApi(api, Holder())
+    await apply_objects(fenced, "ns", [service("1")], {})
+    path = "/api/v1/namespaces/ns/services/llama"
+    await apply_objects(fenced, "ns", [], {("Service", "llama"): ""})
+    assert (await api.get(path))["metadata"]["name"] == "llama"
+    problems, _ = await apply_objects(fenced, "ns", [], {("Service", "llama"): "1"})
+    assert problems == ()
+    with pytest.raises(ApiFailure):
+        await api.get(path)
+    assert await apply_objects(fenced, "ns", [], {("Service", "llama"): "1"}) == ((), {})

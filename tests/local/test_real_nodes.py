@@ -30,7 +30,6 @@ from inferfleet_local.state import Flavour, Places, places, read_record
 
 pytestmark = [
     pytest.mark.nodes,
-    pytest.mark.skipif(os.geteuid() != 0, reason="not run: real nodes need root"),
     pytest.mark.skipif(
         network.owner() is not None, reason=f"not run: the machine's nodes belong to {network.owner()}"
     ),

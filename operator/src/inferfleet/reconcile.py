@@ -50,11 +50,12 @@ def plan(observed: Observed, now: float) -> Plan:
     remembered = _scaling_memory(observed, choice)
     scene = Scene(spec, choice.layout, choice.revision, samples, now, {i.node: i for i in interruptions})
     fleet = divide(observed.workers, scene)
-    decision, memory = _scale(observed, choice, fleet, remembered, now)
+    measured, _ = _corrected(choice.layout, spec.workload, samples)
+    decision, memory = _scale(observed, measured, fleet, remembered, now)
     given = supply(Demand(observed, choice, pools, fleet, decision, scene))
     actions = _act(observed, given, decision, scene)
     lost = disruption.count_lost(observed.scaling.samples, samples, observed.workers)
-    drift = _drift(choice.layout, spec.workload, samples, memory)
+    _, drift = _corrected(choice.layout, spec.workload, samples, memory.tokens_per_second_per_replica)
     found = conditions.Findings(
         observed=observed,
         layout=choice.layout,
@@ -125,7 +126,7 @@ def _scaling_memory(observed: Observed, choice: Choice) -> ScalingMemory:
 
 
 def _scale(
-    observed: Observed, choice: Choice, fleet: Fleet, memory: ScalingMemory, now: float
+    observed: Observed, layout: Layout | None, fleet: Fleet, memory: ScalingMemory, now: float
 ) -> tuple[ScalingDecision, ScalingMemory]:
     """Scale on who can be hoped for: what found no node or cannot start in time is no capacity on its way."""
     patience = observed.spec.capacity.fallback_after_seconds
@@ -135,7 +136,7 @@ def _scale(
         staying=hopeful,
         leaving=fleet.leaving,
         samples=observed.samples,
-        layout=choice.layout,
+        layout=layout,
         wake=observed.wake,
         paused=observed.spec.paused or not observed.spec_known,
     )
@@ -163,17 +164,20 @@ def _act(observed: Observed, given: Supply, decision: ScalingDecision, scene: Sc
     )
 
 
-def _drift(
-    layout: Layout | None, workload: Workload, samples: Mapping[str, EngineSample], memory: ScalingMemory
-) -> tuple[Reason, ...]:
-    """How far the running engines are from what was planned."""
+def _corrected(
+    layout: Layout | None,
+    workload: Workload,
+    samples: Mapping[str, EngineSample],
+    tokens_per_second: float | None = None,
+) -> tuple[Layout | None, tuple[Reason, ...]]:
+    """The layout with what the running engines report in place of estimates, and how far they are off.
+
+    It is for judging load only: what is rendered, and so the revision, stays as planned.
+    """
     if layout is None:
-        return ()
+        return None, ()
     sizes: Iterable[int] = (s.kv_cache_tokens for s in samples.values() if s.kv_cache_tokens)
-    _, drift = planning.correct(
-        layout, workload, min(sizes, default=None), memory.tokens_per_second_per_replica
-    )
-    return drift
+    return planning.correct(layout, workload, min(sizes, default=None), tokens_per_second)
 
 
 def _next_look(given: Supply, decision: ScalingDecision, actions: Sequence[Action]) -> float:

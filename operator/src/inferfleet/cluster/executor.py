@@ -13,7 +13,7 @@ from typing import Any, Final, assert_never
 from inferfleet.cluster.client import NOT_FOUND, STRATEGIC_PATCH, TRANSIENT, ApiFailure
 from inferfleet.cluster.fence import FencedApi
 from inferfleet.cluster.project import write_drain
-from inferfleet.cluster.resources import PODS, resource_of
+from inferfleet.cluster.resources import PODS, resource_of, resource_of_kind
 from inferfleet.values import (
     Action,
     AnnounceDrain,
@@ -153,6 +153,8 @@ async def apply_objects(
 ) -> tuple[tuple[Reason, ...], dict[tuple[str, str], str]]:
     """Apply the objects around the workers whose digest differs from what is `present` by (kind, name).
 
+    What is present with a digest of ours and no longer rendered is deleted.
+
     Returns what could not be applied, such as an object whose CRD is not installed, and the digests that were
     tried: an object that failed is not tried again before it changes or is due again.
     """
@@ -174,6 +176,15 @@ async def apply_objects(
                 Reason(f"{kind}NotApplied", f"{kind} {name}: {str(error) or type(error).__name__}")
             )
             del tried[kind, name]
+    rendered = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
+    for kind, name in sorted(present.keys() - rendered):
+        if not present[kind, name]:
+            continue  # not of our making
+        try:
+            await api.delete(resource_of_kind(kind).path(namespace, name))
+        except (ApiFailure, *TRANSIENT) as error:
+            if not isinstance(error, ApiFailure) or error.status != NOT_FOUND:
+                problems.append(Reason(f"{kind}NotDeleted", f"{kind} {name}: {error}"))
     return tuple(problems), tried
 
 

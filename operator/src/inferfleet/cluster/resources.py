@@ -60,6 +60,14 @@ RENDERED: Final = (
 )
 
 
+def resource_of_kind(kind: str) -> Resource:
+    """The resource of a kind that the operator renders; KeyError for any other."""
+    for resource in RENDERED:
+        if resource.kind == kind:
+            return resource
+    raise KeyError(kind)
+
+
 def resource_of(manifest: Mapping[str, Any]) -> Resource:
     """The resource that a rendered manifest belongs to; KeyError for a kind that is never rendered."""
     wanted = (manifest["apiVersion"], manifest["kind"])
