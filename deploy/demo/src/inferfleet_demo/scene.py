@@ -27,10 +27,11 @@ def instant(timestamp: str) -> float:
 
 @dataclass
 class Scene:
-    """The running demo. `measured` holds seconds by what they are of."""
+    """The running demo. `measured` holds seconds by what they are of; `may_kill` is for machines of our own."""
 
     checkout: Path
     kube: Kube
+    may_kill: bool = True
     measured: dict[str, float] = field(default_factory=dict)
     applied_at: float = 0.0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from inferfleet_demo.kube import Kube
 from inferfleet_demo.scene import INTERRUPTED, NAMESPACE, Scene
 from inferfleet_local import binaries, cluster
+from inferfleet_local.source import Source
 
 CHECKOUT = Path(__file__).parents[4]
 
@@ -21,9 +22,10 @@ def prepare() -> Scene:
     """
     began = time.monotonic()
     found = cluster.resolve("nodes", images=cluster.IMAGES)
-    programs = binaries.built(found.flavour, found.where.cache)
+    ours = found.source is Source.BUILT
+    programs = binaries.built(found.flavour, found.where.cache) if ours else None
     path = binaries.search_path(programs) if programs else os.environ["PATH"]
-    scene = Scene(CHECKOUT, Kube(str(found.kubeconfig), NAMESPACE, path))
+    scene = Scene(CHECKOUT, Kube(str(found.kubeconfig), NAMESPACE, path), may_kill=ours)
     scene.measured["cluster up"] = time.monotonic() - began
     scene.kube.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=5m")
     for node in scene.kube.get("nodes")["items"]:

@@ -197,7 +197,10 @@ def interrupt_the_spot_node(scene: Scene) -> None:
 
 
 def take_the_node_away(scene: Scene, node: str) -> None:
-    """Kill the machine where the cluster is ours to do so; the traffic must not notice."""
+    """Kill the machine where it is ours to kill; the traffic must not notice."""
+    if not scene.may_kill:
+        scene.saw(f"{node} stays, tainted: it is not a machine of ours to kill")
+        return
     command = (sys.executable, "-m", "inferfleet_local", "node", "kill", node)
     scene.did(" ".join(("python", *command[1:])))
     scene.kube.run(*command)
