@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -9,11 +10,13 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from inferfleet_wire import InFlight, Phase
+from inferfleet_worker.gate import Gate
+from inferfleet_worker.ledger import Control
 
 if TYPE_CHECKING:
     from tests.worker.conftest import Client, GatedEngine
@@ -90,6 +93,37 @@ def test_a_stream_that_runs_when_the_drain_begins_ends_whole(
     assert stream.read().endswith(b"data: [DONE]\n\n")
     eventually(lambda: gated_engine.totals().finished == 1)
     assert sum(gated_engine.totals().lost.values()) == 0
+
+
+async def test_a_last_ride_may_ask_before_the_engine_has_returned_from_the_one_before(tmp_path: Path) -> None:
+    control = Control(tmp_path, create=True)
+    control.rides_until = time.time() + 60
+    answered, returned = asyncio.Event(), asyncio.Event()
+    statuses: list[int] = []
+
+    async def engine(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        control.phase = Phase.REFUSING
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        answered.set()
+        await returned.wait()
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        if "status" in message:
+            statuses.append(message["status"])
+
+    gate = Gate(engine, tmp_path)
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "client": ("10.0.0.1", 4711)}
+    first = asyncio.create_task(gate(dict(scope), receive, send))
+    await answered.wait()
+    second = asyncio.create_task(gate(dict(scope), receive, send))
+    await gate({**scope, "client": ("10.0.0.2", 1)}, receive, send)
+    returned.set()
+    await asyncio.gather(first, second)
+    assert sorted(statuses) == [200, 200, 503]
 
 
 @pytest.mark.parametrize(("seconds_left", "status"), [(60.0, 200), (-60.0, 503)])

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,8 @@ class Gate:
             ledger.add(Word.REFUSED_DRAINING)
             await refuse(scope, receive, send)
         else:
-            passage = _Passage(ledger, self._control, receive, self._closing(send))
-            try:
-                await passage.run(self._app, scope)
-            finally:
-                self._remember(scope, passage)
+            promise = partial(self._remember, scope)
+            await _Passage(ledger, self._control, receive, self._closing(send), promise).run(self._app, scope)
 
     def _admits(self, scope: Scope) -> bool:
         phase = self._control.phase
@@ -101,8 +99,8 @@ class Gate:
         self._promised.discard(tuple(client))
         return time.time() < self._control.rides_until
 
-    def _remember(self, scope: Scope, passage: _Passage) -> None:
-        if passage.keeps_connection and self._control.phase is not Phase.SERVING and scope.get("client"):
+    def _remember(self, scope: Scope) -> None:
+        if self._control.phase is not Phase.SERVING and scope.get("client"):
             self._promised.add(tuple(scope["client"]))
 
     def _ledger(self) -> Ledger:
@@ -163,7 +161,9 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
 class _Passage:
     """One accepted request on its way through the engine, and what became of it."""
 
-    def __init__(self, ledger: Ledger, control: Control, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, ledger: Ledger, control: Control, receive: Receive, send: Send, promise: Callable[[], None]
+    ) -> None:
         self._ledger = ledger
         self._control = control
         self._receive = receive
@@ -173,8 +173,9 @@ class _Passage:
         self._complete = False
         self._broken = False
         self._client_left = False
-        self.keeps_connection = False
-        """Whether the answer's headers let the client send another request on the same connection."""
+        # the answer's headers let the client send another request on the same connection
+        self._keeps_connection = False
+        self._promise = promise
 
     async def run(self, app: App, scope: Scope) -> None:
         """Whatever happens inside, the request is in flight exactly as long as the app works on it."""
@@ -214,12 +215,14 @@ class _Passage:
         kind = message["type"]
         if kind == "http.response.start":
             self._status = message["status"]
-            self.keeps_connection = self._control.phase is Phase.SERVING
+            self._keeps_connection = self._control.phase is Phase.SERVING
         elif kind == "http.response.body":
             self._complete = not message.get("more_body", False)
             body = message.get("body", b"")
             self._broken |= body.startswith(STREAMED_ERROR)
             self._count_tokens(len(body) > 0 and not self._complete)
+            if self._complete and self._keeps_connection:
+                self._promise()  # the next request may be here before the engine has returned from this one
         elif kind == "websocket.send":
             self._count_tokens(1)
         elif kind == "websocket.close":

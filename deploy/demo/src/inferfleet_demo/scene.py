@@ -27,7 +27,10 @@ def instant(timestamp: str) -> float:
 
 @dataclass
 class Scene:
-    """The running demo. `measured` holds seconds by what they are of; `may_kill` is for machines of our own."""
+    """The running demo.
+
+    `measured` holds seconds by what they are of; `may_kill` is for machines of our own.
+    """
 
     checkout: Path
     kube: Kube
