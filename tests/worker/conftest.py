@@ -276,7 +276,13 @@ def run_worker(launch: Callable[..., RunningWorker], tmp_path: Path) -> Callable
             engine_port=port,
             side_port=free_port(),
             termination_log=str(tmp_path / f"termination-log-{port}"),
-            **{"settle_seconds": 0.0, "grace_seconds": 30.0, "margin_seconds": 1.0, **settings},
+            **{
+                "settle_seconds": 0.0,
+                "grace_seconds": 30.0,
+                "margin_seconds": 1.0,
+                "kept_seconds": 0.0,
+                **settings,
+            },
         )
         return launch(plan, {**os.environ, **(env or {})}, gates=api_servers)
 

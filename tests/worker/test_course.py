@@ -127,7 +127,7 @@ def test_the_stop_waits_for_work_then_asks_then_cuts_then_kills(
     now: float, in_flight: int, stopping_since: float | None, step: Step
 ) -> None:
     answer = course.stop_step(
-        TERMINATED, now, in_flight=in_flight, shutdown_seconds=10.0, stopping_since=stopping_since
+        TERMINATED, now, busy=in_flight > 0, shutdown_seconds=10.0, stopping_since=stopping_since
     )
     assert answer is step
 
@@ -141,7 +141,7 @@ def test_the_stop_never_goes_back_and_always_ends(
     for pause in [*pauses, left + course.KILL_AFTER_SECONDS + 1]:
         now += pause
         step = course.stop_step(
-            drain, now, in_flight=in_flight, shutdown_seconds=shutdown, stopping_since=since
+            drain, now, busy=in_flight > 0, shutdown_seconds=shutdown, stopping_since=since
         )
         assert step.value >= reached.value
         assert step is Step.WAIT or now >= drain.refuses_at

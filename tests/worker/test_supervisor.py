@@ -47,6 +47,22 @@ def test_sigterm_in_the_middle_of_a_stream_lets_it_finish(
     assert last.drain.cause == "termination"
 
 
+def test_an_idle_engine_lives_on_while_a_kept_connection_may_bring_its_last_request(
+    run_worker: Run, client: Connect, hold: Path, eventually: Eventually
+) -> None:
+    worker = run_worker(kept_seconds=20.0)
+    promised = client(worker.plan.engine_port)
+    stream = promised.stream(hold=str(hold))
+    worker.terminate()
+    eventually(lambda: worker.state().phase is Phase.REFUSING)
+    hold.unlink()
+    stream.read()
+    idle_at = worker.state().time
+    eventually(lambda: worker.state().time > idle_at + 1.0)
+    assert promised.complete()[:2] == (200, "close")
+    assert promised.complete()[0] == 503, "that was the last one"
+
+
 def test_a_drain_does_not_stop_the_engine_until_the_pod_is_terminated(
     run_worker: Run, client: Connect, hold: Path, eventually: Eventually
 ) -> None:

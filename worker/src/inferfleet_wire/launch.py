@@ -48,6 +48,7 @@ class LaunchPlan:
 
     Seconds: `grace_seconds` is the pod's terminationGracePeriodSeconds; `margin_seconds` of it, and of a
     notice, are kept for the engine's exit; `shutdown_seconds` is the engine's own drain at the end;
+    `kept_seconds` is how long the engine keeps an idle connection (vLLM: VLLM_HTTP_TIMEOUT_KEEP_ALIVE);
     `notice_grace_seconds` is how long a notice waits for the operator's drain before the worker acts alone.
     """
 
@@ -63,6 +64,7 @@ class LaunchPlan:
     settle_seconds: float = DEFAULT_SETTLE_SECONDS
     margin_seconds: float = 5.0
     shutdown_seconds: float = 10.0
+    kept_seconds: float = 5.0
     metadata: tuple[MetadataSource, ...] = ()
     notice_poll_seconds: float = 1.0
     notice_grace_seconds: float = 2.0
@@ -93,6 +95,7 @@ class LaunchPlan:
             settle_seconds=codec.number(fields, "settle_seconds", default.settle_seconds),
             margin_seconds=codec.number(fields, "margin_seconds", default.margin_seconds),
             shutdown_seconds=codec.number(fields, "shutdown_seconds", default.shutdown_seconds),
+            kept_seconds=codec.number(fields, "kept_seconds", default.kept_seconds),
             metadata=tuple(_source(entry) for entry in codec.as_list(fields.get("metadata", []), "metadata")),
             notice_poll_seconds=codec.number(fields, "notice_poll_seconds", default.notice_poll_seconds),
             notice_grace_seconds=codec.number(fields, "notice_grace_seconds", default.notice_grace_seconds),

@@ -71,7 +71,7 @@ class Step(Enum):
 
 
 def stop_step(
-    drain: DrainStatus, now: float, *, in_flight: int, shutdown_seconds: float, stopping_since: float | None
+    drain: DrainStatus, now: float, *, busy: bool, shutdown_seconds: float, stopping_since: float | None
 ) -> Step:
     """Where a terminated pod's stop stands. Its drain must have a deadline: the pod's grace gives one.
 
@@ -85,8 +85,7 @@ def stop_step(
         return Step.KILL
     if now >= deadline:
         return Step.CUT
-    idle = in_flight == 0
-    if now >= drain.refuses_at and (idle or now >= deadline - shutdown_seconds):
+    if now >= drain.refuses_at and (not busy or now >= deadline - shutdown_seconds):
         return Step.STOP
     return Step.STOP if stopping_since is not None else Step.WAIT
 

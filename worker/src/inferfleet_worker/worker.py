@@ -47,6 +47,8 @@ class Worker:
         self._clock = clock
         self._was_ready = False
         self._terminating = False
+        self._finished = 0
+        self._answered_at = 0.0
         self._stopping_since: float | None = None
         self._cut = False
 
@@ -75,7 +77,7 @@ class Worker:
     def advance(self) -> Step:
         """Let the time that has passed take effect; how far the stop of the engine has come."""
         self._heed_notices()
-        step = self._stop_step()
+        step = self._stop_step(self._is_busy() if self.plan.serves else self.leader_in_flight > 0)
         if step.value >= Step.STOP.value and self._stopping_since is None:
             self._stopping_since = self._clock()
         self._cut |= step.value >= Step.CUT.value
@@ -113,17 +115,23 @@ class Worker:
             return LostCause.DEADLINE
         return LostCause.ENGINE_EXIT if pid == self.engine_pid else LostCause.PROCESS_EXIT
 
-    def _stop_step(self) -> Step:
+    def _stop_step(self, busy: bool) -> Step:
         if not self._terminating or self.drain is None:
             return Step.WAIT
-        in_flight = self.totals().in_flight.requests if self.plan.serves else self.leader_in_flight
         return course.stop_step(
             self.drain,
             self._clock(),
-            in_flight=in_flight,
+            busy=busy,
             shutdown_seconds=self._shutdown_seconds,
             stopping_since=self._stopping_since,
         )
+
+    def _is_busy(self) -> bool:
+        """While requests run, and as long after as a client may ask again on a connection that was kept."""
+        totals, now = self.totals(), self._clock()
+        if totals.in_flight.requests or totals.finished != self._finished:
+            self._finished, self._answered_at = totals.finished, now
+        return bool(totals.in_flight.requests) or now < self._answered_at + self.plan.kept_seconds
 
     def _heed_notices(self) -> None:
         """Act on the notices that the operator left unanswered; it is away, or cut off with this node."""
