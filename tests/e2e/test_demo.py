@@ -15,16 +15,12 @@ pytestmark = pytest.mark.nodes
 
 
 @pytest.fixture(scope="module")
-def scene(pytestconfig: pytest.Config) -> Iterator[Scene]:
+def scene(measured: dict[str, float]) -> Iterator[Scene]:
     cluster = resolve("nodes")
     try:
         scene = prepare()
         yield scene
-        reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-        assert reporter is not None
-        reporter.write_line("")
-        for what, seconds in scene.measured.items():
-            reporter.write_line(f"measured: {what}: {seconds:.1f} s")
+        measured |= scene.measured
     finally:
         if cluster.started_here:
             cluster.down()
