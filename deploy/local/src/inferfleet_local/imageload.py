@@ -131,7 +131,7 @@ class Containerd:
         """Return the folder with a committed snapshot's own files."""
         key = f"look-{name}"
         mounts = self._mounts("view", key, name)
-        self.ctr("snapshots", "rm", key)
+        self._forget(key)
         return own_folder(mounts)
 
     def adopt(self, name: str, parent: str | None, files: Path) -> None:
@@ -142,10 +142,17 @@ class Containerd:
         self.ctr("snapshots", "commit", name, key)
 
     def _mounts(self, act: str, key: str, *parent: str) -> list[dict[str, Any]]:
-        if key in {line.split()[0] for line in self.ctr("snapshots", "ls").splitlines()[1:]}:
-            self.ctr("snapshots", "rm", key)  # left by a crash
+        self._forget(key)  # left by a crash
         mounts: list[dict[str, Any]] = json.loads(self.ctr("snapshots", act, "--mounts", key, *parent))
         return mounts
+
+    def _forget(self, key: str) -> None:
+        """Remove a snapshot of ours, if it is there: containerd collects a mere view as garbage at any time."""
+        try:
+            self.ctr("snapshots", "rm", key)
+        except ClusterError as error:
+            if "not found" not in str(error):
+                raise
 
 
 def own_folder(mounts: Sequence[dict[str, Any]]) -> Path:
