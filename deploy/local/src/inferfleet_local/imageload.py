@@ -147,7 +147,7 @@ class Containerd:
         return mounts
 
     def _forget(self, key: str) -> None:
-        """Remove a snapshot of ours, if it is there: containerd collects a mere view as garbage at any time."""
+        """Remove a snapshot of ours, if it is there: containerd may collect a mere view as garbage."""
         try:
             self.ctr("snapshots", "rm", key)
         except ClusterError as error:
