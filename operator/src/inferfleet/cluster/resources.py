@@ -69,9 +69,8 @@ def resource_of_kind(kind: str) -> Resource:
 
 
 def resource_of(manifest: Mapping[str, Any]) -> Resource:
-    """The resource that a rendered manifest belongs to; KeyError for a kind that is never rendered."""
-    wanted = (manifest["apiVersion"], manifest["kind"])
-    for resource in RENDERED:
-        if (resource.api_version, resource.kind) == wanted:
-            return resource
-    raise KeyError(f"{wanted[0]} {wanted[1]}")
+    """The resource that a rendered manifest belongs to; KeyError for a kind or version never rendered."""
+    resource = resource_of_kind(manifest["kind"])
+    if resource.api_version != manifest["apiVersion"]:
+        raise KeyError(f"{manifest['apiVersion']} {manifest['kind']}")
+    return resource
