@@ -59,18 +59,17 @@ RENDERED: Final = (
     Resource("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
 )
 
+_BY_KIND: Final = {resource.kind: resource for resource in RENDERED}
+
 
 def resource_of_kind(kind: str) -> Resource:
     """The resource of a kind that the operator renders; KeyError for any other."""
-    for resource in RENDERED:
-        if resource.kind == kind:
-            return resource
-    raise KeyError(kind)
+    return _BY_KIND[kind]
 
 
 def resource_of(manifest: Mapping[str, Any]) -> Resource:
     """The resource that a rendered manifest belongs to; KeyError for a kind or version never rendered."""
-    resource = resource_of_kind(manifest["kind"])
-    if resource.api_version != manifest["apiVersion"]:
+    resource = _BY_KIND.get(manifest["kind"])
+    if resource is None or resource.api_version != manifest["apiVersion"]:
         raise KeyError(f"{manifest['apiVersion']} {manifest['kind']}")
     return resource
