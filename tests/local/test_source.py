@@ -60,15 +60,16 @@ def test_a_control_plane_alone_needs_no_package():
     assert packages.needed(Flavour.API, lambda _: False) == ()
 
 
-def test_the_first_node_is_on_demand_and_the_second_spot_in_another_zone():
+def test_two_nodes_are_on_demand_and_spot_in_two_zones_and_four_are_both_in_both():
     kinds = [
         (one.name, one.labels["karpenter.sh/capacity-type"], one.labels["topology.kubernetes.io/zone"])
-        for one in machines(3)
+        for one in machines(4)
     ]
     assert kinds == [
         ("if-node-1", "on-demand", "zone-a"),
         ("if-node-2", "spot", "zone-b"),
-        ("if-node-3", "on-demand", "zone-a"),
+        ("if-node-3", "on-demand", "zone-b"),
+        ("if-node-4", "spot", "zone-a"),
     ]
 
 

@@ -15,7 +15,7 @@ NODE_PREFIX = "if-node-"
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One node: the first on demand, the second spot, and so on by turns, each kind in its own zone."""
+    """One node: the first on demand, the second spot, and so on by turns; four have both kinds in both zones."""
 
     index: int
     gpus: int = 4
@@ -46,7 +46,7 @@ class Machine:
             "nvidia.com/gpu.present": "true",
             "nvidia.com/gpu.product": "NVIDIA-L4",
             "topology.kubernetes.io/region": "local",
-            "topology.kubernetes.io/zone": ZONES[(self.index - 1) % len(ZONES)],
+            "topology.kubernetes.io/zone": ZONES[self.index // 2 % len(ZONES)],
         }
 
 
