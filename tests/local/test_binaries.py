@@ -22,6 +22,7 @@ from inferfleet_local.state import Flavour
         ("kwok", {"kwok", "kwokctl"}),
         ("coredns", {"coredns"}),
         ("helm", {"helm"}),
+        ("karpenter", {"kwok"}),
     ],
 )
 def test_each_module_makes_its_programs(module: str, programs: set[str]):

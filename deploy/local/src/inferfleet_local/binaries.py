@@ -31,6 +31,8 @@ RENAMED = {"server": "etcd"}
 # the compiler's processes are short: collecting their garbage less often costs memory and saves time
 BUILD_ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly", "GOGC": "400"}
 FROM_ASSETS = ("etcd", "kube-apiserver", "kubectl")
+# Folders of a module's source that its program needs at run time: kept beside it, in `crds`.
+DEFINITIONS = {"karpenter": ("sigs.k8s.io/karpenter", ("kwok/charts/crds", "kwok/apis/crds"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +98,21 @@ def ensure(
         assets: A folder with ready programs (as `KUBEBUILDER_ASSETS`) that go before our own.
     """
     for module in MODULES[flavour]:
-        target = _target(module, cache)
-        if not target.exists():
-            with progress.step(f"build {module}"):
-                _build(TOOLS / module, target, log)
-            progress.built.append(module)
+        ensure_module(module, cache, log, progress)
     paths = _paths(flavour, cache)
     if assets is not None:
         paths |= {name: assets / name for name in FROM_ASSETS if (assets / name).exists()}
     return Programs(paths)
+
+
+def ensure_module(module: str, cache: Path, log: Path, progress: Progress) -> Path:
+    """Return the folder with the programs of one module, built if the cache lacks it."""
+    target = _target(module, cache)
+    if not target.exists():
+        with progress.step(f"build {module}"):
+            _build(TOOLS / module, target, log)
+        progress.built.append(module)
+    return target
 
 
 def built(flavour: Flavour, cache: Path) -> Programs | None:
@@ -140,8 +148,19 @@ def _build(folder: Path, target: Path, log: Path) -> None:
         for built, name in RENAMED.items():
             if (draft / built).exists():
                 (draft / built).rename(draft / name)
+        if folder.name in DEFINITIONS:
+            _copy_definitions(folder, draft / "crds")
         if not target.exists():
             draft.rename(target)
+
+
+def _copy_definitions(folder: Path, target: Path) -> None:
+    module, sources = DEFINITIONS[folder.name]
+    source = run(["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=folder, env=BUILD_ENVIRONMENT).strip()
+    target.mkdir()
+    for definition in (path for part in sources for path in (Path(source) / part).glob("*.yaml")):
+        # the module cache is read-only, and a copy of its modes could not be removed
+        (target / definition.name).write_bytes(definition.read_bytes())
 
 
 def check_go() -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from inferfleet_local import cluster, real
+from inferfleet_local import cluster, karpenter, real
 from inferfleet_local.errors import ClusterError
 from inferfleet_local.progress import Progress
 from inferfleet_local.real import NodeAct
@@ -50,6 +50,16 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--images", nargs="+", default=[], choices=cluster.IMAGES, help="build these and load them"
     )
+    up.add_argument(
+        "--karpenter", action="store_true", help="with Karpenter, which buys simulated nodes (flavour api)"
+    )
+    up.add_argument(
+        "--sold-out",
+        nargs="+",
+        default=[],
+        metavar="TYPE/CAPACITY/ZONE",
+        help="machines that Karpenter cannot buy, such as '*/spot/zone-a'; starts it anew",
+    )
     up.set_defaults(carry_out=_up)
 
     down = commands.add_parser("down", parents=[shared], help="take a cluster down with all that it made")
@@ -87,9 +97,12 @@ def _where(options: argparse.Namespace) -> Places:
 
 
 def _up(options: argparse.Namespace) -> None:
-    cluster.up(
-        _where(options), options.flavour, Progress(), nodes=options.nodes, images=tuple(options.images)
+    progress = Progress()
+    running = cluster.up(
+        _where(options), options.flavour, progress, nodes=options.nodes, images=tuple(options.images)
     )
+    if options.karpenter:
+        karpenter.up(running, progress, sold_out=options.sold_out)
 
 
 def _status(options: argparse.Namespace) -> None:
