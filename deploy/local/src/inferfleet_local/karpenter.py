@@ -163,14 +163,20 @@ def instance_types(sold_out: Sequence[str] = ()) -> list[dict[str, Any]]:
             for zone in ZONES
             if not any(fnmatchcase(f"{one.name}/{capacity_type}/{zone}", pattern) for pattern in sold_out)
         ]
-        resources = {"cpu": str(one.cpus), "memory": f"{one.memory_gib}Gi", GPU_RESOURCE: str(one.gpus)}
+        resources = {
+            "cpu": str(one.cpus),
+            "memory": f"{one.memory_gib}Gi",
+            "ephemeral-storage": "200Gi",
+            "pods": "110",
+            GPU_RESOURCE: str(one.gpus),
+        }
         if offerings:
             rendered.append(
                 {
                     "name": one.name,
                     "architecture": "amd64",
                     "operatingSystems": ["linux"],
-                    "resources": {**resources, "pods": "110", "ephemeral-storage": "200Gi"},
+                    "resources": resources,
                     "offerings": offerings,
                 }
             )
