@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,10 +38,10 @@ KIND = Kind(
 class Watched:
     """An informer at work, and a way to wait for what its view should come to hold."""
 
-    def __init__(self, api: ApiServer) -> None:
+    def __init__(self, api: ApiServer, kind: Kind[str] = KIND) -> None:
         self.woken: list[str] = []
         self._changed = asyncio.Event()
-        self.informer = Informer(api, KIND, self._wake, backoff=AT_ONCE)
+        self.informer = Informer(api, kind, self._wake, backoff=AT_ONCE, absent_seconds=0.01)
 
     def _wake(self, key: str) -> None:
         self.woken.append(key)
@@ -154,3 +155,34 @@ async def test_values_are_found_by_their_group(fake: FakeApi, watched: Watched):
     await fake.put(COLLECTION, pod("a", "y2"))
     await watched.until({"a": "y2", "b": "x2", "c": "y1"})
     assert (sorted(view.of("x")), sorted(view.of("y")), view.of("z")) == (["x2"], ["y1", "y2"], ())
+
+
+async def test_a_kind_that_is_not_served_is_empty_until_it_is_and_again_when_it_is_no_longer(
+    fake: FakeApi, api: ApiServer
+):
+    fake.unserved.add(COLLECTION)
+    watched = Watched(api, replace(KIND, optional=True))
+    task = asyncio.create_task(watched.informer.run())
+    await watched.informer.view.synced.wait()
+    assert watched.held() == {}
+    assert watched.informer.view.problem is None
+    await fake.put(COLLECTION, pod("a", "1"))
+    fake.unserved.clear()
+    await watched.until({"a": "1"})
+    fake.unserved.add(COLLECTION)
+    fake.cut_watches()
+    await watched.until({})
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_view_of_one_namespace_holds_that_one_only(fake: FakeApi, api: ApiServer):
+    elsewhere = pod("b", "2")
+    elsewhere["metadata"]["namespace"] = "other"
+    await fake.put(COLLECTION, pod("a", "1"))
+    await fake.put(COLLECTION, elsewhere)
+    watched = Watched(api, replace(KIND, namespace="other"))
+    task = asyncio.create_task(watched.informer.run())
+    await watched.until({"b": "2"})
+    task.cancel()
+    await asyncio.wait([task])

@@ -35,6 +35,8 @@ class FakeApi:
     url: str = ""
     failing: set[str] = field(default_factory=set)
     """Paths that are answered with 500."""
+    unserved: set[str] = field(default_factory=set)
+    """Collections that do not exist: their CRD is not installed."""
     compacted: int = 0
     lists: int = 0
     _history: list[tuple[int, str, Address, Raw]] = field(default_factory=list)
@@ -90,12 +92,14 @@ class FakeApi:
             self._history.append((self._version, kind, address, copy.deepcopy(raw)))
             self._changed.notify_all()
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - one per verb
+    async def handle(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911, C901 - one per verb
         """Answer one request."""
         self.requests.append((request.method, request.path))
         if request.path in self.failing:
             return _failure(500, "InternalError", "etcd is on fire")
         collection, namespace, name, subresource = _split(request.path)
+        if collection in self.unserved:
+            return _failure(404, "NotFound", "the server could not find the requested resource")
         address = (collection, namespace, name)
         if not name:
             if request.method == "POST":
@@ -246,7 +250,7 @@ def _split(path: str) -> tuple[str, str, str, str]:
 
 
 def _selected(request: web.Request, raw: Raw) -> bool:
-    """Equality label selectors; field selectors of the one form that is used here."""
+    """Equality label selectors; field selectors of the two forms that are used here."""
     tags = raw["metadata"].get("labels", {})
     for term in filter(None, request.query.get("labelSelector", "").split(",")):
         negated = "!=" in term
@@ -254,11 +258,12 @@ def _selected(request: web.Request, raw: Raw) -> bool:
         if (tags.get(name) == value) is negated:
             return False
     for term in filter(None, request.query.get("fieldSelector", "").split(",")):
-        path, _, value = term.partition("!=")
+        negated = "!=" in term
+        path, _, value = term.partition("!=" if negated else "=")
         found: Any = raw
         for step in path.split("."):
             found = found.get(step, {})
-        if (found or "") == value:
+        if ((found or "") == value) is negated:
             return False
     return True
 

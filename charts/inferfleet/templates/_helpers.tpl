@@ -104,6 +104,10 @@ app.kubernetes.io/part-of: inferfleet
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch]
+# Events about nodes announce what no taint does: interruptions that Karpenter or a node agent was told of.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [get, list, watch]
 - apiGroups: [inferfleet.dev]
   resources: [inferencedeployments]
   verbs: [get, list, watch]

@@ -40,9 +40,15 @@ def plan(observed: Observed, now: float) -> Plan:
     """Decide everything for one deployment as of `now`."""
     spec = observed.spec
     samples = scaling.fresh_samples((*observed.scaling.samples, *observed.samples), now)
-    interruptions = disruption.classify(
-        observed.nodes, observed.workers, samples, observed.interruptions, now
+    sights = disruption.Sights(
+        observed.nodes,
+        observed.workers,
+        samples,
+        observed.interruptions,
+        observed.claims,
+        observed.node_events,
     )
+    interruptions = disruption.classify(sights, now)
     pools = planning.discover_pools(
         _usable_nodes(observed, interruptions), observed.pool_specs, observed.gpus_taken
     )

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferfleet.disruption import classify
+from inferfleet.disruption import Sights, classify
 from inferfleet.values import (
     CapacityType,
     EngineSample,
     Interruption,
     InterruptionKind,
     Node,
+    NodeClaim,
+    NodeEvent,
     OfferKey,
     PodPhase,
     Taint,
@@ -35,8 +37,10 @@ def node(*taints: str, **changes: object) -> Node:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def only(node: Node, known: tuple[Interruption, ...] = (), now: float = NOW) -> Interruption | None:
-    found = classify((node,), (), {}, known, now)
+def only(
+    node: Node, known: tuple[Interruption, ...] = (), now: float = NOW, **more: object
+) -> Interruption | None:
+    found = classify(Sights((node,), known=known, **more), now)  # type: ignore[arg-type]
     assert len(found) <= 1
     return found[0] if found else None
 
@@ -49,6 +53,32 @@ def only(node: Node, known: tuple[Interruption, ...] = (), now: float = NOW) -> 
         (node("aws-node-termination-handler/rebalance-recommendation"), KIND.REBALANCE, None),
         (node("aws-node-termination-handler/scheduled-maintenance"), KIND.MAINTENANCE, None),
         (node(labels={"aws-node-termination-handler/event-id": "spot-itn-1f"}), KIND.INTERRUPTION, 120),
+        (
+            node(labels={"aws-node-termination-handler/event-id": "asg-lifecycle-term-1f"}),
+            KIND.INTERRUPTION,
+            120,
+        ),
+        (
+            node(labels={"aws-node-termination-handler/event-id": "target-lifecycle-state-terminated-1f"}),
+            KIND.INTERRUPTION,
+            120,
+        ),
+        (
+            node(labels={"aws-node-termination-handler/event-id": "instance-event-0d5993"}),
+            KIND.MAINTENANCE,
+            None,
+        ),
+        (
+            node(labels={"aws-node-termination-handler/action": "UncordonAfterReboot"}),
+            KIND.MAINTENANCE,
+            None,
+        ),
+        (
+            node(labels=GKE_SPOT, shutting_down=True, not_ready_since=NOW - 3),
+            KIND.INTERRUPTION,
+            12,
+        ),
+        (node(shutting_down=True, not_ready_since=NOW - 3), KIND.INTERRUPTION, 27),
         (
             node(labels={"aws-node-termination-handler/event-id": "rebalance-recommendation-2"}),
             KIND.REBALANCE,
@@ -153,16 +183,137 @@ def test_a_message_is_believed_until_well_after_its_deadline() -> None:
     told = Interruption(KIND.INTERRUPTION, "n", NOW, NOW + 120, "event SpotInterrupted")
     assert only(node(), (told,), NOW + 60) == told
     assert only(node(), (told,), NOW + 800) is None
-    assert classify((), (), {}, (told,), NOW) == (), "its node is gone"
+    assert classify(Sights((), known=(told,)), NOW) == (), "its node is gone"
 
 
-def test_consolidation_that_a_nodeclaim_explains_is_no_interruption() -> None:
-    told = Interruption(KIND.VOLUNTARY, "n", NOW, None, "nodeclaim gpu-1: Underutilized")
-    tainted = node("karpenter.sh/disrupted", labels=SPOT)
-    found = only(tainted, (told,))
+def claim(**changes: object) -> NodeClaim:
+    return replace(NodeClaim("gpu-1", "n"), **changes)  # type: ignore[arg-type]
+
+
+def event(reason: str, at: float = NOW, **changes: object) -> NodeEvent:
+    return replace(NodeEvent("n", reason, at), **changes)  # type: ignore[arg-type]
+
+
+INTERRUPTED, CONSOLIDATED = (KIND.INTERRUPTION, NOW + 120), (KIND.VOLUNTARY, None)
+TAINTED = "karpenter.sh/disrupted"
+
+
+@pytest.mark.parametrize(
+    ("seen", "told", "events", "expected"),
+    [
+        (node(TAINTED, labels=SPOT), None, (), INTERRUPTED),
+        (node(TAINTED, labels=SPOT), claim(), (), CONSOLIDATED),
+        (node(TAINTED, labels=SPOT), claim(reason="Underutilized"), (), CONSOLIDATED),
+        (node(TAINTED, labels=SPOT), claim(reason="Drifted", deleted_at=NOW), (), CONSOLIDATED),
+        (node(TAINTED, labels=SPOT), claim(expired=True, deleted_at=NOW), (), CONSOLIDATED),
+        (node(labels=SPOT), claim(deleted_at=NOW), (), INTERRUPTED),
+        (node(TAINTED, labels=SPOT), claim(deleted_at=NOW), (), INTERRUPTED),
+        (node(TAINTED, labels=SPOT), claim(reason="SpotInterruption"), (), INTERRUPTED),
+        (node(TAINTED, labels=SPOT), claim(), (event("SpotInterrupted"),), INTERRUPTED),
+        (node(labels=SPOT), claim(), (event("SpotInterrupted", about="gpu-1", claim=True),), INTERRUPTED),
+        (node(labels=KARPENTER), claim(deleted_at=NOW), (), CONSOLIDATED),
+        (node(labels=KARPENTER), claim(reason="Empty"), (), CONSOLIDATED),
+        (
+            node(labels=KARPENTER),
+            claim(deleted_at=NOW, ends_at="1970-01-01T00:26:40Z"),
+            (),
+            (KIND.VOLUNTARY, NOW + 600),
+        ),
+        (node(labels=SPOT), claim(drifted=True), (), None),
+        (node(labels=SPOT), claim(), (), None),
+    ],
+    ids=[
+        "a taint that no NodeClaim explains",
+        "a taint alone is Karpenter's own wish",
+        "consolidation",
+        "drift, up to the deletion",
+        "the end of its age",
+        "a NodeClaim deleted without a reason, before any taint",
+        "and after the taint",
+        "a reason that names the interruption",
+        "an Event about the node",
+        "an Event about the NodeClaim",
+        "deletion on on-demand",
+        "emptiness on on-demand",
+        "the end of the grace period binds",
+        "drift of a node without workers of ours",
+        "a NodeClaim in peace",
+    ],
+)
+def test_karpenter_interrupts_only_where_nobody_there_wished_it(
+    seen: Node,
+    told: NodeClaim | None,
+    events: tuple[NodeEvent, ...],
+    expected: tuple[InterruptionKind, float | None] | None,
+) -> None:
+    found = only(seen, claims=(told,) if told else (), events=events)
+    assert (found and (found.kind, found.deadline)) == expected
+
+
+def test_a_consolidation_becomes_an_interruption_when_the_cloud_wants_the_node_as_well() -> None:
+    tainted = node(TAINTED, labels=SPOT)
+    calm = only(tainted, claims=(claim(reason="Underutilized"),))
+    assert calm is not None
+    urgent = only(
+        tainted,
+        (calm,),
+        NOW + 5,
+        claims=(claim(reason="Underutilized"),),
+        events=(event("SpotInterrupted", NOW + 4),),
+    )
+    assert urgent is not None
+    assert (urgent.kind, urgent.deadline) == (KIND.INTERRUPTION, NOW + 124)
+
+
+def test_nodes_that_drift_are_left_one_at_a_time() -> None:
+    nodes = tuple(Node(name, f"uid-{name}", labels=SPOT) for name in "abc")
+    claims = tuple(NodeClaim(f"claim-{name}", name, drifted=True) for name in "abc")
+    found = classify(Sights(nodes, (a_worker("b"), a_worker("c")), claims=claims), NOW)
+    assert [(item.node, item.kind, item.deadline) for item in found] == [("b", KIND.VOLUNTARY, None)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "notice"),
+    [
+        ("SpotInterrupted", KIND.INTERRUPTION, 120),
+        ("TerminatingOnInterruption", KIND.INTERRUPTION, 120),
+        ("CapacityReservationInstanceInterrupted", KIND.INTERRUPTION, 120),
+        ("InstanceStopping", KIND.INTERRUPTION, 30),
+        ("InstanceTerminating", KIND.INTERRUPTION, 30),
+        ("InstanceUnhealthy", KIND.INTERRUPTION, 30),
+        ("SpotRebalanceRecommendation", KIND.REBALANCE, None),
+        ("SpotInterruption", KIND.INTERRUPTION, 120),
+        ("ASGLifecycle", KIND.INTERRUPTION, 120),
+        ("StateChange", KIND.INTERRUPTION, 30),
+        ("ScheduledEvent", KIND.MAINTENANCE, None),
+        ("RebalanceRecommendation", KIND.REBALANCE, None),
+        ("PreemptScheduled", KIND.INTERRUPTION, 30),
+        ("TerminateScheduled", KIND.INTERRUPTION, 30),
+        ("RedeployScheduled", KIND.MAINTENANCE, None),
+        ("RebootScheduled", KIND.MAINTENANCE, None),
+    ],
+)
+def test_an_event_about_a_node_counts_from_when_it_was_told(
+    reason: str, kind: InterruptionKind, notice: float | None
+) -> None:
+    found = only(node(), events=(event(reason, NOW - 20),))
     assert found is not None
-    assert (found.kind, found.deadline) == (KIND.VOLUNTARY, None)
-    assert only(tainted, (found,), NOW + 5) == found, "and stays one in the next pass"
+    assert (found.kind, found.deadline) == (kind, None if notice is None else NOW - 20 + notice)
+    assert only(node(), (found,), NOW + 5) == found, "and is remembered when it can no longer be read"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        event("NodeHasSufficientMemory"),
+        event("SpotInterrupted", NOW - 721),
+        event("SpotInterrupted", uid="of-the-node-before"),
+        event("SpotInterrupted", about="gpu-9", claim=True),
+    ],
+    ids=["of no interest", "long over", "of an earlier node of that name", "of somebody else's NodeClaim"],
+)
+def test_an_event_that_says_nothing_of_this_node_now_is_no_signal(told: NodeEvent) -> None:
+    assert only(node(), claims=(claim(),), events=(told,)) is None
 
 
 def a_worker(node_name: str | None = "n") -> Worker:
@@ -171,10 +322,10 @@ def a_worker(node_name: str | None = "n") -> Worker:
 
 
 def test_a_node_that_no_longer_exists_is_lost_but_an_empty_view_of_nodes_proves_nothing() -> None:
-    (found,) = classify((node(),), (a_worker("other"),), {}, (), NOW)
+    (found,) = classify(Sights((node(),), (a_worker("other"),)), NOW)
     assert (found.kind, found.node) == (KIND.LOST, "other")
-    assert classify((), (a_worker("other"),), {}, (), NOW) == ()
-    assert classify((node(),), (a_worker(None),), {}, (), NOW) == ()
+    assert classify(Sights((), (a_worker("other"),)), NOW) == ()
+    assert classify(Sights((node(),), (a_worker(None),)), NOW) == ()
 
 
 @pytest.mark.parametrize(
@@ -188,9 +339,9 @@ def test_a_node_that_no_longer_exists_is_lost_but_an_empty_view_of_nodes_proves_
 )
 def test_a_worker_sees_its_own_machine_go(kind: str, expected: InterruptionKind) -> None:
     sample = EngineSample("w", NOW, 0, 0, notices=((kind, NOW + 30, "gcp metadata"),))
-    (found,) = classify((node(),), (a_worker(),), {"w": sample}, (), NOW)
+    (found,) = classify(Sights((node(),), (a_worker(),), {"w": sample}), NOW)
     assert (found.kind, found.node, found.deadline) == (expected, "n", NOW + 30)
-    assert classify((node(),), (a_worker(),), {}, (found,), NOW + 5) == (found,), "and may then fall silent"
+    assert classify(Sights((node(),), (a_worker(),), known=(found,)), NOW + 5) == (found,), "may fall silent"
 
 
 TAINTS = st.lists(
@@ -219,7 +370,7 @@ def test_while_a_kind_lasts_its_deadline_never_moves_back(
     now = NOW
     for taints, pause in history:
         now += pause
-        seen = classify((node(*taints, labels=labels),), (), {}, known, now)
+        seen = classify(Sights((node(*taints, labels=labels),), known=known), now)
         if seen and known and seen[0].kind is known[0].kind and known[0].deadline is not None:
             assert seen[0].deadline is not None
             assert seen[0].deadline <= known[0].deadline

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, Never, TypeVar
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from inferfleet.cluster.client import GONE, TRANSIENT, ApiFailure, ApiServer
+from inferfleet.cluster.client import FORBIDDEN, GONE, NOT_FOUND, TRANSIENT, ApiFailure, ApiServer
 from inferfleet.cluster.resources import Resource
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,9 @@ PAGE: Final = 500
 # bookmarks, about one a minute.
 STALE_AFTER_DISCONNECT_SECONDS: Final = 15.0
 STALE_AFTER_SILENCE_SECONDS: Final = 120.0
+# How long until a kind that is not served is asked for again, and what says that it is not.
+ABSENT_SECONDS: Final = 15.0
+ABSENT: Final = frozenset({FORBIDDEN, NOT_FOUND})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Kind(Generic[T]):
 
     `project` may answer None: the object is of no interest (any more). `concerns` names who must look again
     after a change from the old value to the new one (None where there is none). `group` names the set under
-    which `View.of` finds the value.
+    which `View.of` finds the value. `namespace` limits the view to one. An `optional` kind may be unknown to
+    the API server, or forbidden to us: then its view is empty, and is tried again from time to time.
     """
 
     resource: Resource
@@ -50,6 +54,13 @@ class Kind(Generic[T]):
     label_selector: str = ""
     field_selector: str = ""
     group: Callable[[T], str] | None = None
+    namespace: str | None = None
+    optional: bool = False
+
+    @property
+    def path(self) -> str:
+        """The path of the collection."""
+        return self.resource.path(self.namespace)
 
 
 class View(Generic[T]):
@@ -123,6 +134,13 @@ class View(Generic[T]):
         self.touch()
         self.synced.set()
 
+    def empty(self) -> None:
+        """Drop everything: the API server does not serve this kind."""
+        for key in list(self._versions):
+            self._drop(key)
+        self.touch()
+        self.synced.set()
+
     def touch(self) -> None:
         """Note that the API server has just spoken."""
         self.contact_at = time.monotonic()
@@ -173,12 +191,14 @@ class Informer(Generic[T]):
         wake: Callable[[str], None],
         *,
         backoff: wait_random_exponential | None = None,
+        absent_seconds: float = ABSENT_SECONDS,
     ) -> None:
         self.view = View(kind, wake)
         self._api = api
         self._kind = kind
         self._version: str | None = None
         self._backoff = backoff or wait_random_exponential(multiplier=0.2, max=15)
+        self._absent_seconds = absent_seconds
 
     async def run(self) -> Never:
         """List, then watch forever; failures are retried with jitter, a lost place in history by listing."""
@@ -200,7 +220,11 @@ class Informer(Generic[T]):
         except ApiFailure as failure:
             if failure.status == GONE:
                 self._version = None
-            raise
+            if not self._kind.optional or failure.status not in ABSENT:
+                raise
+            self._version = None
+            self.view.empty()
+            await asyncio.sleep(self._absent_seconds)
         finally:
             self.view.connected = False
 
@@ -208,7 +232,7 @@ class Informer(Generic[T]):
         objects: list[Raw] = []
         query = {**self._selectors(), "limit": str(PAGE)}
         while True:
-            page = await self._api.get(self._kind.resource.path(), query)
+            page = await self._api.get(self._kind.path, query)
             objects += page["items"]
             more = page["metadata"].get("continue")
             if not more:
@@ -222,7 +246,7 @@ class Informer(Generic[T]):
         query = {**self._selectors(), "resourceVersion": version, "allowWatchBookmarks": "true"}
         heard = False
         try:
-            async for line in self._api.watch(self._kind.resource.path(), query, opened=self.view.touch):
+            async for line in self._api.watch(self._kind.path, query, opened=self.view.touch):
                 self._take(json.loads(line))
                 heard = True
         except TRANSIENT:

@@ -43,6 +43,8 @@ HOPELESS_WAITS: Final = frozenset(
     }
 )
 CRASH_LOOP_RESTARTS: Final = 3
+# What the kubelet says in the Ready condition during a graceful node shutdown.
+SHUTTING_DOWN: Final = "node is shutting down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def project_node(raw: Raw) -> Node:
         gpus=gpus,
         gpu_resource=resource,
         not_ready_since=None if ready.get("status") == "True" else seconds(since),
+        shutting_down=ready.get("status") == "False" and SHUTTING_DOWN in ready.get("message", ""),
         unschedulable=bool(spec.get("unschedulable")),
         deleted_at=_instant(metadata.get("deletionTimestamp")),
         taints=tuple(

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from inferfleet.disruption import signals
-from inferfleet.values import EngineSample, Interruption, InterruptionKind, Node, Worker
+from inferfleet.values import (
+    EngineSample,
+    Interruption,
+    InterruptionKind,
+    Node,
+    NodeClaim,
+    NodeEvent,
+    Worker,
+)
 
 URGENCY = (
     InterruptionKind.REBALANCE,
@@ -20,34 +28,41 @@ URGENCY = (
 FORGET_SECONDS = 600.0
 """A message that cannot be read again is believed this long past its deadline, or past its arrival."""
 
-MESSAGES = ("event", "nodeclaim", "worker")
-"""Beginnings of sources that are told once; all others are read anew from the node on every pass."""
+MESSAGES = ("event", "worker")
+"""Beginnings of sources that are told once; all others are read anew on every pass."""
 
 
-def classify(
-    nodes: Sequence[Node],
-    workers: Sequence[Worker],
-    samples: Mapping[str, EngineSample],
-    known: Sequence[Interruption],
-    now: float,
-) -> tuple[Interruption, ...]:
+@dataclass(frozen=True, slots=True)
+class Sights:
+    """Where signals are looked for. `known` are the interruptions of the last pass, which say since when."""
+
+    nodes: Sequence[Node]
+    workers: Sequence[Worker] = ()
+    samples: Mapping[str, EngineSample] = field(default_factory=dict)
+    known: Sequence[Interruption] = ()
+    claims: Sequence[NodeClaim] = ()
+    events: Sequence[NodeEvent] = ()
+
+
+def classify(sights: Sights, now: float) -> tuple[Interruption, ...]:
     """One interruption for each node that is going, and that carries a worker of ours or any signal.
 
-    `known` are those of the last pass, which say since when; a signal that is gone from its node is dropped
-    with it (drains under way go on: their own annotation holds them).
+    A signal that is gone from its node is dropped with it (drains under way go on: their own annotation
+    holds them).
     """
-    present = {node.name: node for node in nodes}
-    told = [item for item in known if is_message(item) and _is_believed(item, present, now)]
-    read = [item for node in nodes for item in signals.read(node, now)]
-    calmed = {item.node for item in told if _is_explained(item)}
-    read = [_calm(item) if item.node in calmed else item for item in read]
-    missing = _missing(workers, present, now)
-    seen = [*read, *missing, *_notices(workers, samples, now), *told]
-    since = {item.node: item for item in known}
-    by_node: dict[str, list[Interruption]] = {}
+    present = {node.name: node for node in sights.nodes}
+    seen = [
+        *(item for sight in _by_node(sights) for item in signals.read(sight, now)),
+        *_drifted(sights, now),
+        *_missing(sights.workers, present, now),
+        *_notices(sights.workers, sights.samples, now),
+        *(item for item in sights.known if is_message(item) and _is_believed(item, present, now)),
+    ]
+    since = {item.node: item for item in sights.known}
+    found: dict[str, list[Interruption]] = {}
     for item in seen:
-        by_node.setdefault(item.node, []).append(item)
-    return tuple(_merge(items, since.get(name)) for name, items in sorted(by_node.items()))
+        found.setdefault(item.node, []).append(item)
+    return tuple(_merge(items, since.get(name)) for name, items in sorted(found.items()))
 
 
 def is_message(item: Interruption) -> bool:
@@ -55,19 +70,37 @@ def is_message(item: Interruption) -> bool:
     return item.source.startswith(MESSAGES)
 
 
+def _by_node(sights: Sights) -> Iterable[signals.Sight]:
+    """Each node with its NodeClaim and the Events about either. A name that is used again is another node."""
+    claims = {claim.node: claim for claim in sights.claims if claim.node}
+    owners = {claim.name: claim.node for claim in sights.claims}
+    events: dict[str, list[NodeEvent]] = {}
+    for event in sights.events:
+        events.setdefault(owners.get(event.about, "") if event.claim else event.about, []).append(event)
+    for node in sights.nodes:
+        about = tuple(
+            event
+            for event in events.get(node.name, ())
+            if event.claim or event.uid in {"", node.name, node.uid}
+        )
+        yield signals.Sight(node, claims.get(node.name), about)
+
+
+def _drifted(sights: Sights, now: float) -> Iterable[Interruption]:
+    """The first node with workers of ours that Karpenter would replace, and cannot while they are busy.
+
+    One at a time: a changed node template makes all nodes drift at once.
+    """
+    used = {pod.node for worker in sights.workers for pod in worker.pods}
+    waiting = sorted((c.node, c.name) for c in sights.claims if c.drifted and c.node in used)
+    for node, claim in waiting[:1]:
+        yield Interruption(
+            InterruptionKind.VOLUNTARY, node, now, None, f"Karpenter, NodeClaim {claim}: Drifted"
+        )
+
+
 def _is_believed(item: Interruption, present: Mapping[str, Node], now: float) -> bool:
     return item.node in present and now < max(item.seen_at, item.deadline or 0.0) + FORGET_SECONDS
-
-
-def _is_explained(item: Interruption) -> bool:
-    """True if a NodeClaim says that the disruption is Karpenter's own wish (consolidation, drift)."""
-    return item.source.startswith("nodeclaim") and item.kind is InterruptionKind.VOLUNTARY
-
-
-def _calm(item: Interruption) -> Interruption:
-    if item.kind is InterruptionKind.INTERRUPTION and "arpenter" in item.source:
-        return replace(item, kind=InterruptionKind.VOLUNTARY, deadline=None)
-    return item
 
 
 def _missing(workers: Sequence[Worker], present: Mapping[str, Node], now: float) -> Iterable[Interruption]:

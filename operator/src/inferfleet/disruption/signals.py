@@ -1,7 +1,8 @@
-"""What on a node, or in a worker's own report, says that the node is going: one table of exact strings.
+"""What on a node says that it is going: one table of exact strings for each place where it may stand.
 
 Strings from Karpenter's and the AWS Node Termination Handler's source and the clouds' documentation. A soft
-mark such as `DeletionCandidateOfClusterAutoscaler` is left out: it is withdrawn as often as it is acted upon.
+mark such as `DeletionCandidateOfClusterAutoscaler` or a NodeClaim's `Consolidatable` is left out: it is
+withdrawn as often as it is acted upon.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from inferfleet.values import Interruption, InterruptionKind, Node
+from inferfleet.values import Interruption, InterruptionKind, Node, NodeClaim, NodeEvent
 
 INTERRUPTION, MAINTENANCE, REBALANCE, VOLUNTARY, LOST = (
     InterruptionKind.INTERRUPTION,
@@ -29,9 +30,14 @@ AWS_NOTICE_SECONDS, AZURE_NOTICE_SECONDS, GKE_NOTICE_SECONDS = 120.0, 30.0, 15.0
 GKE_MAINTENANCE_SECONDS = 3600.0
 CLUSTER_AUTOSCALER_SECONDS = 600.0
 
+EVENT_BELIEVED_SECONDS = 600.0
+"""An Event says nothing any more so long after the end that it announced: the API server keeps it an hour."""
+
 KARPENTER_TAINTS = frozenset({"karpenter.sh/disrupted", "karpenter.sh/disruption"})
 KARPENTER_DEADLINE = "karpenter.sh/nodeclaim-termination-timestamp"
+KARPENTER_POOL = "karpenter.sh/nodepool"
 NTH_EVENT_LABEL = "aws-node-termination-handler/event-id"
+NTH_ACTION_LABEL = "aws-node-termination-handler/action"
 
 SPOT_LABELS = frozenset(
     {
@@ -47,10 +53,23 @@ SPOT_LABELS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What a string means: its kind, and the notice it gives. None means that no time is set."""
+    """What a string means: its kind, and the notice it gives. None means that no time is set.
+
+    The notice counts from `since`, or where that is None from when the signal is first seen.
+    """
 
     kind: InterruptionKind
     notice_seconds: float | None = None
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """All that is known of one node: itself, Karpenter's claim on its machine, and Events about either."""
+
+    node: Node
+    claim: NodeClaim | None = None
+    events: tuple[NodeEvent, ...] = ()
 
 
 TAINTS: dict[str, Signal] = {
@@ -67,9 +86,37 @@ TAINTS: dict[str, Signal] = {
 
 NTH_EVENTS: dict[str, Signal] = {
     "spot-itn-": Signal(INTERRUPTION, AWS_NOTICE_SECONDS),
+    "asg-lifecycle-term-": Signal(INTERRUPTION, AWS_NOTICE_SECONDS),
+    "target-lifecycle-state-terminated-": Signal(INTERRUPTION, AWS_NOTICE_SECONDS),
     "rebalance-recommendation-": Signal(REBALANCE),
+    "instance-event-": Signal(MAINTENANCE),
 }
 """Prefixes of the event id that the Node Termination Handler labels a node with when it adds no taint."""
+
+EVENTS: dict[str, Signal] = {
+    # Karpenter, on the Node and on its NodeClaim
+    "SpotInterrupted": Signal(INTERRUPTION, AWS_NOTICE_SECONDS),
+    "CapacityReservationInstanceInterrupted": Signal(INTERRUPTION, AWS_NOTICE_SECONDS),
+    "TerminatingOnInterruption": Signal(INTERRUPTION, AWS_NOTICE_SECONDS),
+    "InstanceStopping": Signal(INTERRUPTION, AZURE_NOTICE_SECONDS),
+    "InstanceTerminating": Signal(INTERRUPTION, AZURE_NOTICE_SECONDS),
+    "InstanceUnhealthy": Signal(INTERRUPTION, AZURE_NOTICE_SECONDS),
+    "SpotRebalanceRecommendation": Signal(REBALANCE),
+    # the Node Termination Handler, on the Node
+    "SpotInterruption": Signal(INTERRUPTION, AWS_NOTICE_SECONDS),
+    "ASGLifecycle": Signal(INTERRUPTION, AWS_NOTICE_SECONDS),
+    "StateChange": Signal(INTERRUPTION, AZURE_NOTICE_SECONDS),
+    "ScheduledEvent": Signal(MAINTENANCE),
+    "RebalanceRecommendation": Signal(REBALANCE),
+    # AKS, on the Node, from Azure's scheduled events
+    "PreemptScheduled": Signal(INTERRUPTION, AZURE_NOTICE_SECONDS),
+    "TerminateScheduled": Signal(INTERRUPTION, AZURE_NOTICE_SECONDS),
+    "RedeployScheduled": Signal(MAINTENANCE),
+    "RebootScheduled": Signal(MAINTENANCE),
+}
+"""Reasons of Events. A machine that stops has no promised time any more: it gets the least of others."""
+
+EVENT_REASONS = frozenset(EVENTS)
 
 
 def is_spot(node: Node) -> bool:
@@ -81,7 +128,7 @@ def spot_notice_seconds(node: Node) -> float:
     """The notice that the node's provider gives ordinary pods before it takes a spot node back."""
     if any(key.startswith("cloud.google.com/") for key in node.labels):
         return GKE_NOTICE_SECONDS
-    if any(key.startswith("kubernetes.azure.com/") for key in node.labels):
+    if any(key.startswith(("kubernetes.azure.com/", "karpenter.azure.com/")) for key in node.labels):
         return AZURE_NOTICE_SECONDS
     return AWS_NOTICE_SECONDS
 
@@ -90,18 +137,18 @@ Found = tuple[str, Signal]
 """A signal with its source as shown to people."""
 
 
-def _taints(node: Node, _now: float) -> Iterable[Found]:
+def _taints(sight: Sight, _now: float) -> Iterable[Found]:
     """Taints that mean the same everywhere."""
-    for taint in node.taints:
+    for taint in sight.node.taints:
         if taint.key in TAINTS:
             yield f"taint {taint.key}", TAINTS[taint.key]
 
 
-def _gke_termination(node: Node, _now: float) -> Iterable[Found]:
+def _gke_termination(sight: Sight, _now: float) -> Iterable[Found]:
     """GKE puts one taint for the end of a spot node and, up to an hour ahead, for host maintenance."""
     key = "cloud.google.com/impending-node-termination"
-    if any(taint.key == key for taint in node.taints):
-        spot = is_spot(node)
+    if any(taint.key == key for taint in sight.node.taints):
+        spot = is_spot(sight.node)
         yield (
             f"taint {key}",
             (
@@ -112,27 +159,50 @@ def _gke_termination(node: Node, _now: float) -> Iterable[Found]:
         )
 
 
-def _karpenter(node: Node, now: float) -> Iterable[Found]:
-    """Karpenter taints before an interruption and before consolidation alike.
+def _shutting_down(sight: Sight, _now: float) -> Iterable[Found]:
+    """The kubelet ends its pods because the machine shuts down: all that GKE shows of a spot notice."""
+    node = sight.node
+    if node.shutting_down:
+        notice = min(AZURE_NOTICE_SECONDS, spot_notice_seconds(node))
+        yield "graceful node shutdown", Signal(INTERRUPTION, notice, node.not_ready_since)
 
-    Only on a spot node may it be an interruption, and then the short notice must be assumed: taken for too
-    urgent costs a replacement, taken for too calm costs requests. `classify` lets a NodeClaim that names the
-    reason speak first.
+
+def _karpenter(sight: Sight, now: float) -> Iterable[Found]:
+    """Karpenter taints before an interruption and before consolidation alike; its NodeClaim knows which.
+
+    Where no NodeClaim can be read, a taint on a spot node must be taken for an interruption: taken for too
+    urgent costs a replacement, taken for too calm costs requests.
     """
-    tainted = next((taint.key for taint in node.taints if taint.key in KARPENTER_TAINTS), None)
-    if tainted is None and not (node.deleted_at is not None and "karpenter.sh/nodepool" in node.labels):
+    node, claim = sight.node, sight.claim
+    taint = next((taint.key for taint in node.taints if taint.key in KARPENTER_TAINTS), None)
+    deleted = node.deleted_at is not None and (KARPENTER_POOL in node.labels or claim is not None)
+    claimed = claim is not None and (claim.deleted_at is not None or bool(claim.reason))
+    if not (taint or deleted or claimed):
         return
-    source = f"taint {tainted}" if tainted else "deletion of the Karpenter node"
-    if is_spot(node):
-        yield source, Signal(INTERRUPTION, spot_notice_seconds(node))
+    source = f"taint {taint}" if taint else "deletion of the Karpenter node"
+    if claim is not None and claimed:
+        source = f"NodeClaim {claim.name}: {claim.reason or ('expired' if claim.expired else 'deleted')}"
+    if is_spot(node) and (claim is None or _is_taken(claim)):
+        since = claim.deleted_at if claim else None
+        yield source, Signal(INTERRUPTION, spot_notice_seconds(node), since)
     else:
-        yield source, Signal(VOLUNTARY, _annotated_notice(node, now))
+        yield f"Karpenter, {source}", Signal(VOLUNTARY, _annotated_notice(sight, now))
 
 
-def _annotated_notice(node: Node, now: float) -> float | None:
+def _is_taken(claim: NodeClaim) -> bool:
+    """True if nobody but the cloud can have wanted the end: Karpenter gives a reason for its own wishes.
+
+    Newer releases may name an interruption as the reason itself. An expired claim is deleted without one.
+    """
+    if claim.reason:
+        return "interrupt" in claim.reason.lower()
+    return claim.deleted_at is not None and not claim.expired
+
+
+def _annotated_notice(sight: Sight, now: float) -> float | None:
     """Seconds until Karpenter's grace period for the node ends, if it has one."""
-    text = node.annotations.get(KARPENTER_DEADLINE)
-    if text is None:
+    text = sight.node.annotations.get(KARPENTER_DEADLINE) or (sight.claim.ends_at if sight.claim else "")
+    if not text:
         return None
     try:
         return max(0.0, datetime.fromisoformat(text).timestamp() - now)
@@ -140,36 +210,50 @@ def _annotated_notice(node: Node, now: float) -> float | None:
         return None
 
 
-def _node_termination_handler(node: Node, _now: float) -> Iterable[Found]:
-    """Without its opt-in taint the handler leaves a label with the event's id."""
-    event = node.labels.get(NTH_EVENT_LABEL, "")
+def _events(sight: Sight, now: float) -> Iterable[Found]:
+    """Events about the node or its NodeClaim, while what they announce can still be under way."""
+    for event in sight.events:
+        signal = EVENTS.get(event.reason)
+        if signal and now < event.at + (signal.notice_seconds or 0.0) + EVENT_BELIEVED_SECONDS:
+            yield f"event {event.reason}", Signal(signal.kind, signal.notice_seconds, event.at)
+
+
+def _node_termination_handler(sight: Sight, _now: float) -> Iterable[Found]:
+    """Without its opt-in taint the handler leaves a label with the event's id, or what is to follow it."""
+    event = sight.node.labels.get(NTH_EVENT_LABEL, "")
     for prefix, signal in NTH_EVENTS.items():
         if event.startswith(prefix):
             yield f"label {NTH_EVENT_LABEL}", signal
+    if NTH_ACTION_LABEL in sight.node.labels:
+        yield f"label {NTH_ACTION_LABEL}", Signal(MAINTENANCE)
 
 
-def _cordon(node: Node, _now: float) -> Iterable[Found]:
+def _cordon(sight: Sight, _now: float) -> Iterable[Found]:
     """Somebody wants the node empty; EKS managed node groups say no more than this before they drain."""
+    node = sight.node
     if node.unschedulable or any(taint.key == "node.kubernetes.io/unschedulable" for taint in node.taints):
         yield "cordon", Signal(VOLUNTARY)
 
 
-def _deletion(node: Node, _now: float) -> Iterable[Found]:
+def _deletion(sight: Sight, _now: float) -> Iterable[Found]:
     """A finalizer holds the node for a while."""
-    if node.deleted_at is not None:
+    if sight.node.deleted_at is not None:
         yield "deletion of the node", Signal(VOLUNTARY)
 
 
-def _not_ready(node: Node, now: float) -> Iterable[Found]:
+def _not_ready(sight: Sight, now: float) -> Iterable[Found]:
     """The kubelet is silent for too long to come back in time."""
+    node = sight.node
     if node.not_ready_since is not None and now - node.not_ready_since >= NOT_READY_GRACE_SECONDS:
         yield f"NotReady for over {NOT_READY_GRACE_SECONDS:g} s", Signal(LOST, 0.0)
 
 
-READERS: tuple[Callable[[Node, float], Iterable[Found]], ...] = (
+READERS: tuple[Callable[[Sight, float], Iterable[Found]], ...] = (
     _taints,
     _gke_termination,
+    _shutting_down,
     _karpenter,
+    _events,
     _node_termination_handler,
     _cordon,
     _deletion,
@@ -177,16 +261,22 @@ READERS: tuple[Callable[[Node, float], Iterable[Found]], ...] = (
 )
 
 
-def read(node: Node, now: float) -> list[Interruption]:
-    """All signals on a node, as of now."""
+def read(sight: Sight, now: float) -> list[Interruption]:
+    """All signals about a node, as of now."""
     return [
         Interruption(
             kind=signal.kind,
-            node=node.name,
+            node=sight.node.name,
             seen_at=now,
-            deadline=None if signal.notice_seconds is None else now + signal.notice_seconds,
+            deadline=_deadline(signal, now),
             source=source,
         )
         for reader in READERS
-        for source, signal in reader(node, now)
+        for source, signal in reader(sight, now)
     ]
+
+
+def _deadline(signal: Signal, now: float) -> float | None:
+    if signal.notice_seconds is None:
+        return None
+    return (now if signal.since is None else signal.since) + signal.notice_seconds

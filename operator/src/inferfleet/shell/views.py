@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Never
 
 from inferfleet.api import GPUPool, SpecError
@@ -21,8 +21,10 @@ from inferfleet.cluster.project import (
     project_node,
     project_pod,
 )
+from inferfleet.cluster.project_claims import project_claim, project_node_event
+from inferfleet.disruption import EVENT_REASONS
 from inferfleet.telemetry.scrape import Target
-from inferfleet.values import Node, PodPhase, PoolSpec, Reason, Worker, labels
+from inferfleet.values import Node, NodeClaim, NodeEvent, PodPhase, PoolSpec, Reason, Worker, labels
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,9 @@ Raw = Mapping[str, Any]
 EVERYONE: Final = "*"
 OURS: Final = f"{labels.MANAGED_BY}={labels.FIELD_MANAGER}"
 OTHERS: Final = f"{labels.MANAGED_BY}!={labels.FIELD_MANAGER}"
+ABOUT: Final = "involvedObject.kind="
+# where Events about objects without a namespace are written
+CLUSTER_EVENTS: Final = "default"
 PLACED: Final = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
 
@@ -96,6 +101,9 @@ class Views:
         self.gpu_use = Informer(api, _gpu_use(), wake)
         self.nodes = Informer(api, _nodes(), wake)
         self.pools = Informer(api, _pools(), wake)
+        self.claims = Informer(api, _claims(), wake)
+        self.node_events = Informer(api, _node_events("Node"), wake)
+        self.claim_events = Informer(api, _node_events("NodeClaim"), wake)
         self.services = Informer(api, _objects(resources.SERVICES), wake)
         self.budgets = Informer(api, _objects(resources.DISRUPTION_BUDGETS), wake)
         self._nodes: tuple[int, tuple[Node, ...]] = (-1, ())
@@ -109,6 +117,9 @@ class Views:
             self.gpu_use,
             self.nodes,
             self.pools,
+            self.claims,
+            self.node_events,
+            self.claim_events,
             self.services,
             self.budgets,
         )
@@ -118,7 +129,9 @@ class Views:
         for informer in self.informers():
             kind = informer.view.kind
             plural = kind.resource.plural
-            yield ("pods-of-others" if kind.label_selector == OTHERS else plural), informer.view
+            about = kind.field_selector.removeprefix(ABOUT).lower()
+            name = f"{plural}-of-{about}s" if kind.resource is resources.CORE_EVENTS else plural
+            yield ("pods-of-others" if kind.label_selector == OTHERS else name), informer.view
 
     async def run(self) -> Never:
         """Keep all views current."""
@@ -128,9 +141,9 @@ class Views:
         raise AssertionError("informers never end")
 
     async def synced(self) -> None:
-        """Wait until everything was listed once; GPUPools only where their CRD is installed."""
+        """Wait until everything was listed once, but for what a cluster need not serve."""
         for informer in self.informers():
-            if informer is not self.pools:
+            if not informer.view.kind.optional:
                 await informer.view.synced.wait()
 
     def problem(self) -> Reason | None:
@@ -151,6 +164,15 @@ class Views:
         if self._nodes[0] != view.changes:
             self._nodes = (view.changes, tuple(view.items[key] for key in sorted(view.items)))
         return self._nodes[1]
+
+    def node_claims(self) -> tuple[NodeClaim, ...]:
+        """All of Karpenter's NodeClaims, by name."""
+        items = self.claims.view.items
+        return tuple(items[key] for key in sorted(items))
+
+    def events_of_nodes(self) -> tuple[NodeEvent, ...]:
+        """The Events that say of a node, or of its NodeClaim, that it goes."""
+        return (*self.node_events.view.items.values(), *self.claim_events.view.items.values())
 
     def pool_specs(self) -> tuple[PoolSpec, ...]:
         """All GPUPools that make sense, by name."""
@@ -237,7 +259,29 @@ def _pools() -> Kind[PoolRecord]:
     def concerns(before: PoolRecord | None, after: PoolRecord | None) -> Iterable[str]:
         return () if before and after and before.spec == after.spec else (EVERYONE,)
 
-    return Kind(resources.GPU_POOLS, project, concerns)
+    return Kind(resources.GPU_POOLS, project, concerns, optional=True)
+
+
+def _claims() -> Kind[NodeClaim]:
+    """Karpenter's NodeClaims, where Karpenter is."""
+
+    def concerns(before: NodeClaim | None, after: NodeClaim | None) -> Iterable[str]:
+        """What joins or has left is seen on the node."""
+        return (EVERYONE,) if before and after and replace(before, node=after.node) != after else ()
+
+    return Kind(resources.NODE_CLAIMS, project_claim, concerns, optional=True)
+
+
+def _node_events(about: str) -> Kind[NodeEvent]:
+    """Of all Events about one kind only those that announce an end: they expire by themselves."""
+    return Kind(
+        resources.CORE_EVENTS,
+        lambda raw: project_node_event(raw, EVENT_REASONS),
+        lambda _before, after: (EVERYONE,) if after else (),
+        field_selector=f"{ABOUT}{about}",
+        namespace=CLUSTER_EVENTS,
+        optional=True,
+    )
 
 
 def _objects(resource: resources.Resource) -> Kind[ObjectRecord]:

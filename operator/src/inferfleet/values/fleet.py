@@ -141,3 +141,32 @@ class Interruption:
     deadline: float | None
     source: str
     worker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClaim:
+    """Karpenter's claim on one machine. `node` is empty until the machine has joined.
+
+    `reason` is why Karpenter itself disrupts it (condition DisruptionReason while True), empty where it does
+    not; `expired` is True if it was deleted at the end of its allowed age; `ends_at` is the annotation with
+    the end of its grace period.
+    """
+
+    name: str
+    node: str = ""
+    deleted_at: float | None = None
+    reason: str = ""
+    drifted: bool = False
+    expired: bool = False
+    ends_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEvent:
+    """A Kubernetes Event about a Node, or about the NodeClaim of one. `uid` is the object's, where given."""
+
+    about: str
+    reason: str
+    at: float
+    uid: str = ""
+    claim: bool = False

@@ -62,7 +62,8 @@ class Node:
     """What the operator keeps of a Node: identity, health, GPUs, and every label (pools match on them).
 
     `gpus` is allocatable `gpu_resource`; `deleted_at` is the deletion timestamp;
-    `not_ready_since` is None while the Ready condition is True.
+    `not_ready_since` is None while the Ready condition is True; `shutting_down` is True while the kubelet
+    says that it ends its pods because the machine shuts down.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Node:
     gpus: int = 0
     gpu_resource: str = "nvidia.com/gpu"
     not_ready_since: float | None = None
+    shutting_down: bool = False
     unschedulable: bool = False
     deleted_at: float | None = None
     taints: tuple[Taint, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from inferfleet.values.actions import Action
-from inferfleet.values.fleet import Interruption, Worker
+from inferfleet.values.fleet import Interruption, NodeClaim, NodeEvent, Worker
 from inferfleet.values.hardware import Node, Pool, PoolSpec
 from inferfleet.values.layout import Layout, Planning
 from inferfleet.values.model import ModelFacts
@@ -23,8 +23,8 @@ class Observed:
     `gpus_taken` counts GPUs requested on each node by pods of anyone. `current_layout` is the layout of the
     newest revision as kept in status, so that a restart or a passing loss of nodes changes no plan.
     `planned_from` is the fingerprint of the part of the spec that layout was planned from.
-    `model_problem` is why `model` is None. `interruptions` are those of the last pass and those that only
-    the shell can see (Events, NodeClaims). `previous_conditions` are what was last said, so that an Event
+    `model_problem` is why `model` is None. `claims` and `node_events` say why nodes go, where somebody tells.
+    `interruptions` are those of the last pass. `previous_conditions` are what was last said, so that an Event
     tells of a change once. `lost_requests` is the count so far. `wake` is True when a request waits for a
     deployment without replicas. `spec_known` is False when no spec ever made sense, so that `spec` holds a
     name and no wish: then nothing is added or taken away.
@@ -33,6 +33,8 @@ class Observed:
     spec: DeploymentSpec
     workers: tuple[Worker, ...] = ()
     nodes: tuple[Node, ...] = ()
+    claims: tuple[NodeClaim, ...] = ()
+    node_events: tuple[NodeEvent, ...] = ()
     pool_specs: tuple[PoolSpec, ...] = ()
     gpus_taken: Mapping[str, int] = field(default_factory=dict)
     samples: tuple[EngineSample, ...] = ()
