@@ -50,7 +50,10 @@ def plan(observed: Observed, now: float) -> Plan:
     )
     interruptions = disruption.classify(sights, now)
     pools = planning.discover_pools(
-        _usable_nodes(observed, interruptions), observed.pool_specs, observed.gpus_taken
+        _usable_nodes(observed, interruptions),
+        observed.pool_specs,
+        observed.gpus_taken,
+        observed.node_pools or (),
     )
     choice = choose(observed, pools)
     remembered = _scaling_memory(observed, choice)

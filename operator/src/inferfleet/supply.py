@@ -172,6 +172,7 @@ def _create(demand: Demand, allocation: Allocation, room: int, pool: Pool) -> tu
                 requirements=(*pool.requirements, *placement.offer.requirements, *elsewhere),
                 gpu_resource=pool.gpu_resource,
                 reason=placement.reason,
+                taints=pool.taints,
             )
         )
     return tuple(creations)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inferfleet.planning import discover_pools
-from inferfleet.planning.pools import _meets
+from inferfleet.planning.gpu_nodes import meets
 from inferfleet.values import CapacityType, Node, PoolSpec, Taint
 
 MIB = 1 << 20
@@ -192,9 +192,9 @@ def test_requirements_select_exactly_a_pools_nodes_and_an_offers_select_exactly_
     pools = {pool.name: pool for pool in discover_pools(nodes, (), {})}
     assert sorted(pools) == ["l4-x4", "l40s-x4"]
     l4 = pools["l4-x4"]
-    assert [each.name for each in nodes if _meets(each, l4.requirements)] == ["l4-a", "l4-b", "l4-c"]
+    assert [each.name for each in nodes if meets(each, l4.requirements)] == ["l4-a", "l4-b", "l4-c"]
     spot = next(offer for offer in l4.offers if offer.capacity_type is CapacityType.SPOT)
-    chosen = [each.name for each in nodes if _meets(each, l4.requirements + spot.requirements)]
+    chosen = [each.name for each in nodes if meets(each, l4.requirements + spot.requirements)]
     assert chosen == ["l4-b", "l4-c"]
 
 

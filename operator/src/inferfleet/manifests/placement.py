@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from inferfleet.values import CapacityType, CreateWorker, Requirement, labels
+from inferfleet.values import CapacityType, CreateWorker, Requirement, Taint, labels
 
 ZONE_TOPOLOGY: Final = "topology.kubernetes.io/zone"
 HOST_TOPOLOGY: Final = "kubernetes.io/hostname"
@@ -25,13 +25,18 @@ SPOT_TOLERATIONS: Final = (
 
 
 def tolerations(action: CreateWorker) -> list[dict[str, Any]]:
-    """Return the tolerations for GPU nodes and, for a spot offer, for spot nodes."""
+    """Return the tolerations for GPU nodes, the pool's own taints and, for a spot offer, spot nodes."""
     keys = dict.fromkeys((*GPU_TAINTS, action.gpu_resource))
     spot = action.offer.capacity_type is CapacityType.SPOT
     return [
         *({"key": key, "operator": "Exists"} for key in keys),
+        *(_toleration(taint) for taint in action.taints if taint.key not in keys),
         *(dict(toleration) for toleration in SPOT_TOLERATIONS if spot),
     ]
+
+
+def _toleration(taint: Taint) -> dict[str, Any]:
+    return {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": taint.effect}
 
 
 def spread(selector: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ AWS provider (`karpenter.k8s.aws/instance-gpu-*`), GKE (`cloud.google.com/gke-*`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,6 +61,21 @@ _AWS: Final = {
     "p6-b300": ("B300", {"48xlarge": 8}),
     "p6e-gb200": ("GB200", {"36xlarge": 4}),
 }
+# accelerator -> (Karpenter's name for it, MiB that Karpenter's label states, 0 where not known here)
+_KARPENTER_NAMES: Final = {
+    "T4": ("t4", 0),
+    "A10G": ("a10g", 22888),
+    "L4": ("l4", 22888),
+    "L40S": ("l40s", 45776),
+    "RTX-PRO-6000": ("rtx-pro-server-6000", 0),
+    "V100": ("v100", 0),
+    "A100-40GB": ("a100", 40960),
+    "A100-80GB": ("a100", 81920),
+    "H100": ("h100", 81920),
+    "H200": ("h200", 144384),
+    "B200": ("b200", 183359),
+    "B300": ("b300", 0),
+}
 _AZURE: Final = (
     (re.compile(r"^standard_nc(4|8|16)as_t4_v3$"), "T4", 1),
     (re.compile(r"^standard_nc64as_t4_v3$"), "T4", 4),
@@ -89,7 +104,7 @@ def read_gpus(node: Node) -> GpuLabels | None:
     """Return the node's GPU and how many it has, None for a node without one that can be told."""
     labels = node.labels
     product, memory, labelled = _product(node)
-    instance = _instance_type(labels.get(INSTANCE_TYPE, ""))
+    instance = read_instance_type(labels.get(INSTANCE_TYPE, ""))
     found = find_accelerator(product, memory) if product else None
     if found is None and instance:
         found = find_accelerator(instance[0], memory)
@@ -122,12 +137,39 @@ def _product(node: Node) -> tuple[str, int | None, int]:
     return amd.replace("_", "-"), memory or vram, 0
 
 
-def _instance_type(name: str) -> tuple[str, int] | None:
+@dataclass(frozen=True, slots=True)
+class AwsMachine:
+    """The machines of one family that carry so many GPUs; `label` is Karpenter's name for the GPU."""
+
+    family: str
+    accelerator: str
+    gpus: int
+    label: str
+    memory_mib: int
+
+
+def aws_machines() -> Iterator[AwsMachine]:
+    """Every kind of GPU machine of AWS that is known here and that Karpenter has a name for."""
+    for family, (accelerator, counts) in _AWS.items():
+        if accelerator in _KARPENTER_NAMES:
+            smallest = {1} if len(counts) != 1 else set()
+            for gpus in sorted(smallest | set(counts.values())):
+                yield AwsMachine(family, accelerator, gpus, *_KARPENTER_NAMES[accelerator])
+
+
+def read_instance_type(name: str) -> tuple[str, int] | None:
+    """Return the accelerator's name and how many GPUs an instance type has; None for one not known here."""
     family, _, size = name.lower().partition(".")
     if family in _AWS:
         accelerator, counts = _AWS[family]
         return accelerator, counts.get(size, 1)
     return next(((gpu, count) for pattern, gpu, count in _AZURE if pattern.match(name.lower())), None)
+
+
+def machine_gpu(name: str) -> Accelerator | None:
+    """Return a GPU with the memory that its machines will report, so that the first node changes no plan."""
+    memory = _KARPENTER_NAMES.get(name, ("", 0))[1]
+    return find_accelerator(name, memory * MIB if memory else None)
 
 
 def _mebibytes(text: str | None) -> int | None:

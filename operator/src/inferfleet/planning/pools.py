@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import replace
 from typing import Final
 
 from inferfleet.planning.accelerators import find_accelerator, unknown_accelerator, with_rates
+from inferfleet.planning.gpu_nodes import GpuNode, Kind, meets
 from inferfleet.planning.node_labels import (
     AUTOSCALED,
-    CAPACITY_LABELS,
     GFD_COUNT,
     GFD_PRODUCT,
     GKE_COUNT,
@@ -21,12 +20,13 @@ from inferfleet.planning.node_labels import (
     KARPENTER_COUNT,
     KARPENTER_GPU,
     KARPENTER_MEMORY,
-    ZONE,
-    read_capacity_type,
+    machine_gpu,
     read_gpus,
+    read_instance_type,
 )
-from inferfleet.planning.prices import SOURCE, default_price
-from inferfleet.values import Accelerator, CapacityType, Node, Offer, Pool, PoolSpec, Requirement
+from inferfleet.planning.node_pools import Machines, buyable
+from inferfleet.planning.offers import BUYABLE, make_offers
+from inferfleet.values import Accelerator, Node, NodePool, Pool, PoolSpec, Requirement
 
 # labels that may tell one pool's nodes from all others, the first that does wins: those first that an
 # autoscaler knows of a node it has yet to create, those last that only a running node carries
@@ -42,49 +42,25 @@ _SELECTORS: Final = (
     ("amd.com/gpu.product-name",),
     ("kubernetes.io/hostname",),
 )
-# a node with one of these will be gone soon: what is free on it is no capacity
-_GOING: Final = re.compile(
-    r"^(karpenter\.sh/disrupted|ToBeDeletedByClusterAutoscaler|DeletionCandidateOfClusterAutoscaler"
-    r"|cloud\.google\.com/impending-node-termination|aws-node-termination-handler/.*"
-    r"|remediator\.kubernetes\.azure\.com/unschedulable|node\.cloudprovider\.kubernetes\.io/shutdown"
-    r"|node\.kubernetes\.io/(not-ready|unreachable|unschedulable|out-of-service))$"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _GpuNode:
-    """A node with GPUs, as read."""
-
-    node: Node
-    accelerator: Accelerator
-    count: int
-
-    @property
-    def kind(self) -> tuple[str, int, str]:
-        """What nodes of one pool have in common."""
-        return self.accelerator.name, self.count, self.node.gpu_resource
-
-    @property
-    def usable(self) -> bool:
-        """True while a pod could start here."""
-        if not self.node.ready or self.node.unschedulable or self.node.deleted_at is not None:
-            return False
-        return not any(_GOING.match(taint.key) for taint in self.node.taints)
 
 
 def discover_pools(
-    nodes: Sequence[Node], pool_specs: Sequence[PoolSpec], gpus_taken: Mapping[str, int]
+    nodes: Sequence[Node],
+    pool_specs: Sequence[PoolSpec],
+    gpus_taken: Mapping[str, int],
+    node_pools: Sequence[NodePool] = (),
 ) -> tuple[Pool, ...]:
     """Group nodes into pools; a GPUPool takes the nodes it selects, the rest form pools by their GPU.
 
     A pool's requirements select exactly its nodes. Nodes that are not ready, cordoned or going define a pool
-    and its offers, but count neither as nodes nor as free GPUs, so that a pool outlives a bad hour.
+    and its offers, but count neither as nodes nor as free GPUs, so that a pool outlives a bad hour. What
+    Karpenter's NodePools can buy is a pool as well, unless a GPUPool speaks for it.
 
     Returns:
         GPUPools in the order of their names, then the discovered ones in the order of theirs.
     """
     gpu_nodes = [
-        _GpuNode(node, found.accelerator, found.count)
+        GpuNode(node, found.accelerator, found.count)
         for node in sorted(nodes, key=lambda node: node.name)
         if (found := read_gpus(node))
     ]
@@ -97,20 +73,46 @@ def discover_pools(
         if pool:
             pools.append(pool)
             claimed.update(member.node.name for member in members)
-    kinds: defaultdict[tuple[str, int, str], list[_GpuNode]] = defaultdict(list)
+    kinds: defaultdict[Kind, list[GpuNode]] = defaultdict(list)
     for gpu_node in gpu_nodes:
         if gpu_node.node.name not in claimed:
             kinds[gpu_node.kind].append(gpu_node)
+    spoken_for = {(pool.accelerator.name, pool.gpus_per_node) for pool in pools}
+    sold = {one.kind: one for one in buyable(node_pools) if one.kind[:2] not in spoken_for}
     names = {pool.name for pool in pools}
-    for kind, members in sorted(kinds.items()):
+    for kind in sorted(kinds.keys() | sold.keys()):
         name = _unused(_pool_name(kind), names)
         names.add(name)
-        requirements = _requirements(members, gpu_nodes)
-        pools.append(_pool(name, members, requirements, PoolSpec(name), gpus_taken))
+        pools.append(_discovered(PoolSpec(name), kinds.get(kind, []), sold.get(kind), gpu_nodes, gpus_taken))
     return tuple(pools)
 
 
-def _pool_name(kind: tuple[str, int, str]) -> str:
+def _discovered(
+    spec: PoolSpec,
+    members: Sequence[GpuNode],
+    sold: Machines | None,
+    gpu_nodes: Sequence[GpuNode],
+    gpus_taken: Mapping[str, int],
+) -> Pool:
+    """A pool that no GPUPool describes: of nodes, of machines that can be bought, or of both."""
+    if members:
+        requirements = _requirements(members, gpu_nodes)
+        alike = sold and all(one.key in BUYABLE for one in requirements)
+        return _pool(members, requirements, spec, gpus_taken, sold if alike else None)
+    if sold is None:
+        raise ValueError(f"pool {spec.name} has neither nodes nor machines for sale")
+    return Pool(
+        name=spec.name,
+        accelerator=sold.accelerator,
+        gpus_per_node=sold.gpus,
+        nodes=0,
+        requirements=sold.requirements,
+        offers=make_offers(spec, (), sold.accelerator, gpus_taken, sold),
+        max_nodes=sold.max_nodes,
+    )
+
+
+def _pool_name(kind: Kind) -> str:
     accelerator, count, _ = kind
     slug = re.sub(r"[^a-z0-9]+", "-", accelerator.lower()).strip("-")
     return f"{slug}-x{count}"
@@ -121,40 +123,44 @@ def _unused(name: str, taken: set[str]) -> str:
 
 
 def _selected(
-    spec: PoolSpec, gpu_nodes: Sequence[_GpuNode], labelled: Mapping[str, Node], claimed: set[str]
-) -> list[_GpuNode]:
+    spec: PoolSpec, gpu_nodes: Sequence[GpuNode], labelled: Mapping[str, Node], claimed: set[str]
+) -> list[GpuNode]:
     """The nodes that a GPUPool means: by its selector, or by its accelerator if it has no selector.
 
     A selector that catches several kinds of GPU keeps the kind with the most nodes, unless the GPUPool says
     what they all are; nodes whose GPU cannot be read count where the GPUPool says what they carry.
     """
+    selector = _selector(spec)
 
     def matches(node: Node) -> bool:
-        return all(node.labels.get(key) == value for key, value in spec.node_labels.items())
+        return meets(node, selector)
 
     free = [node for node in gpu_nodes if node.node.name not in claimed]
-    if not spec.node_labels:
+    if not selector:
         wanted = _stated_accelerator(spec, ())
         return [node for node in free if wanted and node.accelerator.name == wanted.name]
     stated = _stated_accelerator(spec, ())
     if stated and spec.gpus_per_node:
         known = {node.node.name for node in gpu_nodes}
         unread = [
-            _GpuNode(node, stated, spec.gpus_per_node)
+            GpuNode(node, stated, spec.gpus_per_node)
             for name, node in sorted(labelled.items())
             if name not in known | claimed and node.gpus > 0
         ]
         return [node for node in (*free, *unread) if matches(node.node)]
-    kinds: defaultdict[tuple[str, int, str], list[_GpuNode]] = defaultdict(list)
+    kinds: defaultdict[Kind, list[GpuNode]] = defaultdict(list)
     for node in free:
         if matches(node.node):
             kinds[node.kind].append(node)
     return max((kinds[kind] for kind in sorted(kinds)), key=len, default=[])
 
 
-def _stated_accelerator(spec: PoolSpec, members: Sequence[_GpuNode]) -> Accelerator | None:
+def _stated_accelerator(spec: PoolSpec, members: Sequence[GpuNode]) -> Accelerator | None:
     if spec.accelerator:
         return with_rates(spec.accelerator)
+    if spec.accelerator_name is None and spec.instance_types:
+        machine = read_instance_type(spec.instance_types[0])
+        return machine_gpu(machine[0]) if machine and not members else None
     if spec.accelerator_name:
         reported = min((node.accelerator.memory_bytes for node in members), default=None)
         return find_accelerator(spec.accelerator_name, reported) or (
@@ -163,41 +169,53 @@ def _stated_accelerator(spec: PoolSpec, members: Sequence[_GpuNode]) -> Accelera
     return None
 
 
+def _selector(spec: PoolSpec) -> tuple[Requirement, ...]:
+    """What a GPUPool's nodes have in common; of its instance types those with the GPUs of the first."""
+    stated = tuple(Requirement(key, "In", (value,)) for key, value in sorted(spec.node_labels.items()))
+    if not spec.instance_types:
+        return stated
+    first = read_instance_type(spec.instance_types[0])
+    alike = [name for name in spec.instance_types if read_instance_type(name) in {first, None}]
+    return (*stated, Requirement(INSTANCE_TYPE, "In", tuple(sorted(alike))))
+
+
 def _stated_pool(
     spec: PoolSpec,
-    members: Sequence[_GpuNode],
-    gpu_nodes: Sequence[_GpuNode],
+    members: Sequence[GpuNode],
+    gpu_nodes: Sequence[GpuNode],
     gpus_taken: Mapping[str, int],
 ) -> Pool | None:
     """The pool of a GPUPool, with or without nodes; None where neither says what GPU it has."""
-    selector = tuple(Requirement(key, "In", (value,)) for key, value in sorted(spec.node_labels.items()))
+    selector = _selector(spec)
     if members:
         chosen = {member.node.name for member in members}
         others = [node for node in gpu_nodes if node.node.name not in chosen]
-        exact = selector and not any(_meets(node.node, selector) for node in others)
+        exact = selector and not any(meets(node.node, selector) for node in others)
         requirements = selector if exact else _merge(selector, _requirements(members, gpu_nodes))
-        return _pool(spec.name, members, requirements, spec, gpus_taken)
+        return _pool(members, requirements, spec, gpus_taken)
     accelerator = _stated_accelerator(spec, ())
     if accelerator is None or not selector:
         return None
+    machine = read_instance_type(spec.instance_types[0]) if spec.instance_types else None
     return Pool(
         name=spec.name,
         accelerator=accelerator,
-        gpus_per_node=spec.gpus_per_node or 1,
+        gpus_per_node=spec.gpus_per_node or (machine[1] if machine else 1),
         nodes=0,
         requirements=selector,
-        offers=_offers(spec.name, (), accelerator, spec, gpus_taken),
+        offers=make_offers(spec, (), accelerator, gpus_taken),
         max_nodes=spec.max_nodes,
         gpu_resource="amd.com/gpu" if accelerator.vendor == "amd" else "nvidia.com/gpu",
+        taints=spec.taints,
     )
 
 
 def _pool(
-    name: str,
-    members: Sequence[_GpuNode],
+    members: Sequence[GpuNode],
     requirements: tuple[Requirement, ...],
     spec: PoolSpec,
     gpus_taken: Mapping[str, int],
+    sold: Machines | None = None,
 ) -> Pool:
     memory = min(member.accelerator.memory_bytes for member in members)
     accelerator = _stated_accelerator(spec, members) or replace(members[0].accelerator, memory_bytes=memory)
@@ -205,87 +223,22 @@ def _pool(
     types = {member.node.labels.get(INSTANCE_TYPE, "") for member in members}
     autoscaled = any(key in member.node.labels for member in members for key in AUTOSCALED)
     usable = sum(member.usable for member in members)
+    bought = len(members) if not autoscaled else sold.max_nodes if sold else None
     return Pool(
-        name=name,
+        name=spec.name,
         accelerator=accelerator,
         gpus_per_node=spec.gpus_per_node or first.count,
         nodes=usable,
         requirements=requirements,
-        offers=_offers(name, members, accelerator, spec, gpus_taken),
-        max_nodes=spec.max_nodes if spec.max_nodes is not None or autoscaled else len(members),
+        offers=make_offers(spec, members, accelerator, gpus_taken, sold),
+        max_nodes=bought if spec.max_nodes is None else spec.max_nodes,
         gpu_resource=first.node.gpu_resource,
         instance_type=types.pop() if len(types) == 1 else "",
+        taints=spec.taints,
     )
 
 
-def _offers(
-    pool: str,
-    members: Sequence[_GpuNode],
-    accelerator: Accelerator,
-    spec: PoolSpec,
-    gpus_taken: Mapping[str, int],
-) -> tuple[Offer, ...]:
-    """One offer per capacity type and zone, of the nodes that exist and of what the GPUPool names."""
-    places: defaultdict[tuple[CapacityType, str], list[_GpuNode]] = defaultdict(list)
-    for member in members:
-        labels = member.node.labels
-        places[read_capacity_type(labels), labels.get(ZONE, "")].append(member)
-    zones = spec.zones or tuple(sorted({zone for _, zone in places})) or ("",)
-    types = (
-        spec.capacity_types
-        or tuple(
-            sorted({capacity_type for capacity_type, _ in places} | set(spec.price_dollars_per_gpu_hour))
-        )
-        or (CapacityType.ON_DEMAND,)
-    )
-    stated = set(product(types, zones)) if spec.zones or spec.capacity_types or not members else set()
-    per_node = spec.gpus_per_node or (members[0].count if members else 1)
-    offers = []
-    for capacity_type, zone in sorted(stated | set(places)):
-        here = [member for member in places.get((capacity_type, zone), ()) if member.usable]
-        price = spec.price_dollars_per_gpu_hour.get(capacity_type)
-        offers.append(
-            Offer(
-                pool=pool,
-                capacity_type=capacity_type,
-                zone=zone,
-                price_dollars_per_gpu_hour=(
-                    default_price(accelerator.name, per_node, capacity_type) if price is None else price
-                ),
-                price_source=SOURCE if price is None else f"GPUPool {spec.name}",
-                nodes=len(here),
-                gpus=sum(member.node.gpus for member in here),
-                free_gpus=sum(
-                    max(0, member.node.gpus - gpus_taken.get(member.node.name, 0)) for member in here
-                ),
-                requirements=_capacity_requirements(capacity_type, members)
-                + ((Requirement(ZONE, "In", (zone,)),) if zone else ()),
-            )
-        )
-    return tuple(offers)
-
-
-def _capacity_requirements(
-    capacity_type: CapacityType, members: Sequence[_GpuNode]
-) -> tuple[Requirement, ...]:
-    """Select one capacity type in the words of the cloud that the pool's nodes are from.
-
-    Where every node is of that type and no label says so, nothing is required.
-    """
-    used = [label for label in CAPACITY_LABELS if any(label.key in node.node.labels for node in members)]
-    named = [label for label in used if label.capacity_type is capacity_type]
-    alike = [node for node in members if read_capacity_type(node.node.labels) is capacity_type]
-    for label in named:
-        requirement = Requirement(label.key, "In", label.values)
-        if all(_meets(node.node, (requirement,)) for node in alike):
-            return (requirement,)
-    if capacity_type is CapacityType.ON_DEMAND:
-        other = {label.key: label.values for label in used if label.capacity_type is CapacityType.SPOT}
-        return tuple(Requirement(key, "NotIn", values) for key, values in sorted(other.items()))
-    return (Requirement("karpenter.sh/capacity-type", "In", (capacity_type.value,)),)
-
-
-def _requirements(members: Sequence[_GpuNode], everyone: Sequence[_GpuNode]) -> tuple[Requirement, ...]:
+def _requirements(members: Sequence[GpuNode], everyone: Sequence[GpuNode]) -> tuple[Requirement, ...]:
     """The first selector that takes all members and nobody else; the members' names if none does."""
     chosen = {member.node.name for member in members}
     others = [node.node for node in everyone if node.node.name not in chosen]
@@ -295,26 +248,10 @@ def _requirements(members: Sequence[_GpuNode], everyone: Sequence[_GpuNode]) -> 
                 Requirement(key, "In", tuple(sorted({member.node.labels[key] for member in members})))
                 for key in keys
             )
-            if not any(_meets(node, found) for node in others):
+            if not any(meets(node, found) for node in others):
                 return found
     return (Requirement("kubernetes.io/hostname", "In", tuple(sorted(chosen))),)
 
 
 def _merge(*groups: Iterable[Requirement]) -> tuple[Requirement, ...]:
     return tuple(dict.fromkeys(requirement for group in groups for requirement in group))
-
-
-def _meets(node: Node, requirements: Iterable[Requirement]) -> bool:
-    """True where the scheduler would find that the node's labels meet every expression."""
-    for requirement in requirements:
-        value = node.labels.get(requirement.key)
-        inside = value in requirement.values
-        met = {
-            "In": inside,
-            "NotIn": not inside,
-            "Exists": value is not None,
-            "DoesNotExist": value is None,
-        }[requirement.operator]
-        if not met:
-            return False
-    return True

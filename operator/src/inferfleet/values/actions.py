@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inferfleet.values.fleet import Drain, OfferKey
-from inferfleet.values.hardware import Requirement
+from inferfleet.values.hardware import Requirement, Taint
 from inferfleet.values.layout import Layout
 from inferfleet.values.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
 class CreateWorker:
-    """Create the pods of a new replica on nodes that meet all `requirements`."""
+    """Create the pods of a new replica on nodes that meet all `requirements`, in spite of their `taints`."""
 
     worker: str
     revision: str
@@ -21,6 +21,7 @@ class CreateWorker:
     requirements: tuple[Requirement, ...]
     gpu_resource: str
     reason: Reason
+    taints: tuple[Taint, ...] = ()
 
     def __str__(self) -> str:
         kind = f"{self.offer.capacity_type} in {self.offer.zone or 'any zone'}"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from inferfleet.values.reason import Reason
+
 
 class CapacityType(StrEnum):
     """How a node is bought, cheapest commitment first."""
@@ -89,7 +91,8 @@ class PoolSpec:
     """A GPUPool custom resource: what labels cannot say, or say wrongly.
 
     Every field but the name and the selector is optional and overrides what was read from labels.
-    Prices are dollars per GPU and hour.
+    Prices are dollars per GPU and hour. `instance_types` select nodes as labels do, and say what an autoscaler
+    may buy. `taints` are those that the pool's nodes come with, to be tolerated by whoever is placed there.
     """
 
     name: str
@@ -101,6 +104,23 @@ class PoolSpec:
     zones: tuple[str, ...] = ()
     capacity_types: tuple[CapacityType, ...] = ()
     price_dollars_per_gpu_hour: Mapping[CapacityType, float] = field(default_factory=dict)
+    instance_types: tuple[str, ...] = ()
+    taints: tuple[Taint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodePool:
+    """A NodePool of Karpenter: machines that can be bought, whether or not one of them exists yet.
+
+    `requirements` bound what it buys; the labels that it gives its nodes are among them. `gpu_limit` is how
+    many GPUs it may have in all, None for any number. `problem` is why it buys nothing now.
+    """
+
+    name: str
+    requirements: tuple[Requirement, ...] = ()
+    taints: tuple[Taint, ...] = ()
+    gpu_limit: int | None = None
+    problem: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +148,7 @@ class Pool:
 
     `requirements` select the pool's nodes in a pod's affinity. `nodes` counts schedulable ones that exist;
     `max_nodes` is how many there may be (None where an autoscaler sets no known bound, so any number).
+    `taints` are tolerated by whoever is placed here.
     """
 
     name: str
@@ -139,6 +160,7 @@ class Pool:
     max_nodes: int | None = None
     gpu_resource: str = "nvidia.com/gpu"
     instance_type: str = ""
+    taints: tuple[Taint, ...] = ()
 
     @property
     def cheapest_dollars_per_gpu_hour(self) -> float:

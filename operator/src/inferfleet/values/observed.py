@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from inferfleet.values.actions import Action
 from inferfleet.values.fleet import Interruption, NodeClaim, NodeEvent, Worker
-from inferfleet.values.hardware import Node, Pool, PoolSpec
+from inferfleet.values.hardware import Node, NodePool, Pool, PoolSpec
 from inferfleet.values.layout import Layout, Planning
 from inferfleet.values.model import ModelFacts
 from inferfleet.values.reason import Condition, Event, Reason
@@ -27,7 +27,8 @@ class Observed:
     `interruptions` are those of the last pass. `previous_conditions` are what was last said, so that an Event
     tells of a change once. `lost_requests` is the count so far. `wake` is True when a request waits for a
     deployment without replicas. `spec_known` is False when no spec ever made sense, so that `spec` holds a
-    name and no wish: then nothing is added or taken away.
+    name and no wish: then nothing is added or taken away. `node_pools` are Karpenter's, None where the cluster
+    has no Karpenter.
     """
 
     spec: DeploymentSpec
@@ -52,6 +53,7 @@ class Observed:
     lost_requests: int = 0
     wake: bool = False
     spec_known: bool = True
+    node_pools: tuple[NodePool, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
