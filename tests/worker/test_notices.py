@@ -76,8 +76,26 @@ class Ec2:
 SPOT = "spot/instance-action"
 REBALANCE = "events/recommendations/rebalance"
 ENDS_AT = 1_800_000_120.0
+SCHEDULED = "events/maintenance/scheduled"
+LIFECYCLE = "autoscaling/target-lifecycle-state"
 TERMINATE = '{"action": "terminate", "time": "2027-01-15T08:02:00Z"}'
 ADVICE = '{"noticeTime": "2027-01-15T08:00:00Z"}'
+
+
+def scheduled(state: str = "active") -> str:
+    event = {
+        "NotBefore": "15 Jan 2027 08:02:00 GMT",
+        "Code": "instance-stop",
+        "Description": "The instance is running on degraded hardware",
+        "EventId": "instance-event-0d59",
+        "NotAfter": "15 Jan 2027 10:00:00 GMT",
+        "State": state,
+    }
+    return json.dumps([event])
+
+
+STOP = Notice(NoticeKind.MAINTENANCE, ENDS_AT, "aws", "instance-stop instance-event-0d59", NOW)
+ENDING = Notice(NoticeKind.INTERRUPTION, NOW + 120, "aws", "Auto Scaling ends the instance", NOW)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +112,27 @@ ADVICE = '{"noticeTime": "2027-01-15T08:00:00Z"}'
             {SPOT: TERMINATE, REBALANCE: ADVICE},
             (Notice(NoticeKind.INTERRUPTION, ENDS_AT, "aws", "spot terminate", NOW),),
         ),
+        ({SCHEDULED: "[]", LIFECYCLE: "InService"}, ()),
+        ({SCHEDULED: scheduled()}, (STOP,)),
+        ({SCHEDULED: scheduled("completed")}, ()),
+        ({SCHEDULED: scheduled("canceled")}, ()),
+        ({LIFECYCLE: "Terminated"}, (ENDING,)),
+        ({LIFECYCLE: "Terminated", SCHEDULED: scheduled(), REBALANCE: ADVICE}, (ENDING, STOP)),
     ],
 )
-async def test_ec2_tells_of_interruption_and_rebalance(
+async def test_ec2_tells_of_every_end_it_knows_and_of_mere_advice_only_without_one(
     items: dict[str, str], expected: tuple[Notice, ...]
 ) -> None:
     async with serving(Ec2(**items).handle) as url:
         assert await poll(MetadataProvider.AWS, url) == expected
+
+
+async def test_ec2_answers_nobody_without_a_token() -> None:
+    async with serving(Ec2(**{SPOT: TERMINATE}).handle) as url, aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/latest/meta-data/{SPOT}") as answer:
+            assert answer.status == 401
+        async with session.get(f"{url}/latest/api/token") as answer:
+            assert answer.status == 403
 
 
 async def test_an_ec2_token_is_kept_and_renewed_when_it_is_no_longer_taken() -> None:

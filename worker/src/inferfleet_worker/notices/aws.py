@@ -1,12 +1,16 @@
-"""Amazon EC2: spot interruption and rebalance advice over IMDSv2.
+"""Amazon EC2: spot interruption, rebalance advice, scheduled maintenance and Auto Scaling's wish over IMDSv2.
 
-https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html and
-rebalance-recommendations.html. Pods reach the service only where the instance's hop limit is 2 or more.
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html,
+rebalance-recommendations.html and monitoring-instances-status-check_sched.html, and
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html.
+Pods reach the service only where the instance's hop limit is 2 or more.
 """
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +27,11 @@ NOTICE_SECONDS = 120.0
 """What EC2 gives from the notice to the stop; used only where the notice carries no instant."""
 
 ENDING_ACTIONS = frozenset({"terminate", "stop", "hibernate"})
+ENDING_STATE = "Terminated"
+"""What Auto Scaling says of an instance that it is about to end; a lifecycle hook holds it meanwhile."""
+
+STANDING = "active"
+"""The state of a scheduled event that is neither completed nor cancelled."""
 
 
 class Aws:
@@ -34,18 +43,36 @@ class Aws:
         self._token = ""
 
     async def poll(self, session: aiohttp.ClientSession, now: float) -> tuple[Notice, ...]:
-        """The interruption that stands, else the advice that stands."""
-        action = await self._get(session, "spot/instance-action")
-        if action is not None and action.get("action") in ENDING_ACTIONS:
-            deadline = _instant(action["time"]) if "time" in action else now + self._notice_seconds
-            return (Notice(NoticeKind.INTERRUPTION, deadline, "aws", f"spot {action['action']}", now),)
-        advice = await self._get(session, "events/recommendations/rebalance")
-        if advice is not None:
-            return (Notice(NoticeKind.REBALANCE, None, "aws", "rebalance recommendation", now),)
-        return ()
+        """The end that stands, with the maintenance that stands; advice only while nothing worse does."""
+        ends = [*await self._spot(session, now), *await self._lifecycle(session, now)]
+        notices = (*ends, *await self._maintenance(session, now))
+        if notices or await self._get(session, "events/recommendations/rebalance") is None:
+            return notices
+        return (Notice(NoticeKind.REBALANCE, None, "aws", "rebalance recommendation", now),)
 
-    async def _get(self, session: aiohttp.ClientSession, item: str) -> Mapping[str, Any] | None:
-        """The item, or None where the service has none (404)."""
+    async def _spot(self, session: aiohttp.ClientSession, now: float) -> list[Notice]:
+        text = await self._get(session, "spot/instance-action")
+        action = codec.as_object(json.loads(text), "spot/instance-action") if text else {}
+        if action.get("action") not in ENDING_ACTIONS:
+            return []
+        deadline = _instant(action["time"]) if "time" in action else now + self._notice_seconds
+        return [Notice(NoticeKind.INTERRUPTION, deadline, "aws", f"spot {action['action']}", now)]
+
+    async def _lifecycle(self, session: aiohttp.ClientSession, now: float) -> list[Notice]:
+        state = await self._get(session, "autoscaling/target-lifecycle-state")
+        if (state or "").strip() != ENDING_STATE:
+            return []
+        detail = "Auto Scaling ends the instance"
+        return [Notice(NoticeKind.INTERRUPTION, now + self._notice_seconds, "aws", detail, now)]
+
+    async def _maintenance(self, session: aiohttp.ClientSession, now: float) -> list[Notice]:
+        text = await self._get(session, "events/maintenance/scheduled")
+        events = codec.as_list(json.loads(text), "events/maintenance/scheduled") if text else []
+        found = (codec.as_object(event, "scheduled event") for event in events)
+        return [_scheduled(event, now) for event in found if event.get("State") == STANDING]
+
+    async def _get(self, session: aiohttp.ClientSession, item: str) -> str | None:
+        """The item's text, or None where the service has none (404)."""
         for renewed in (False, True):
             if renewed or not self._token:
                 self._token = await self._fetch_token(session)
@@ -56,7 +83,7 @@ class Aws:
                 if answer.status == HTTPStatus.UNAUTHORIZED and not renewed:
                     continue
                 answer.raise_for_status()
-                return codec.as_object(await answer.json(content_type=None), item)
+                return await answer.text()
         return None
 
     async def _fetch_token(self, session: aiohttp.ClientSession) -> str:
@@ -64,6 +91,13 @@ class Aws:
         async with session.put(f"{self._home}/latest/api/token", headers=headers) as answer:
             answer.raise_for_status()
             return await answer.text()
+
+
+def _scheduled(event: Mapping[str, Any], now: float) -> Notice:
+    """A reboot, stop or retirement: `NotBefore` is when it may begin, as `21 Jan 2019 09:00:43 GMT`."""
+    begins = parsedate_to_datetime(codec.text(event, "NotBefore")).timestamp()
+    detail = f"{event.get('Code', 'maintenance')} {event.get('EventId', '')}".strip()
+    return Notice(NoticeKind.MAINTENANCE, begins, "aws", detail, now)
 
 
 def _instant(text: str) -> float:

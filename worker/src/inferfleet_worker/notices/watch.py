@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0
 RETRY_SECONDS = 30.0
-"""A service that cannot be asked (no route, no permission) is not worth a request a second."""
+"""A service that cannot be asked (no route, no permission) is soon not worth a request a second: the pause
+doubles up to this, for one lost answer must not cost a notice."""
 
 
 class Watch:
@@ -57,22 +58,22 @@ class Watch:
     async def _follow(
         self, session: aiohttp.ClientSession, number: int, source: NoticeSource, poll_seconds: float
     ) -> None:
-        failing = False
+        pause = poll_seconds
         while True:
             try:
                 self.record(number, await source.poll(session, self._clock()))
-                failing = False
+                pause = poll_seconds
             except (aiohttp.ClientError, asyncio.TimeoutError, ValueError, KeyError) as error:
                 self.failures += 1
-                if not failing:
+                if pause == poll_seconds:
                     log.warning(
                         "metadata of %s cannot be read: %s: %s",
                         type(source).__name__,
                         type(error).__name__,
                         error,
                     )
-                failing = True
-            await asyncio.sleep(RETRY_SECONDS if failing else poll_seconds)
+                pause = min(2.0 * pause, RETRY_SECONDS)
+            await asyncio.sleep(pause)
 
 
 def merge(known: Notice | None, new: Notice) -> Notice:
