@@ -227,6 +227,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a namespace twice": ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
     "a privileged port": ({"metrics": {"port": 80}}, "port"),
     "an interval without unit": ({"scrapeInterval": "2"}, "scrapeInterval"),
+    "a source of metrics that does not exist": ({"metricsSource": "magic"}, "metricsSource"),
+    "a Prometheus without a scheme": ({"prometheus": {"url": "prometheus:9090"}}, "url"),
     "a digest that is none": ({"image": {"digest": "latest"}}, "digest"),
     "a pull secret without name": ({"imagePullSecrets": [{"nam": "x"}]}, "imagePullSecrets"),
 }

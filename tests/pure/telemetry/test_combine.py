@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from inferfleet.telemetry.engine_metrics import EngineMetrics
-from inferfleet.telemetry.workers import combine
+from inferfleet.telemetry.workers import combine, read_gate_metrics
 from inferfleet_wire import InFlight, LostCause, Notice, NoticeKind, Phase, State
 
-METRICS = EngineMetrics(3, 2, 0.5, 100, 200, 4096, (), ())
-STATE = State(
-    instance="i",
-    pid=1,
-    phase=Phase.CLOSING,
-    time=0,
-    engine_ready=True,
-    in_flight=InFlight(4, 40),
-    accepted_total=9,
-    lost_total={LostCause.DEADLINE.value: 1, LostCause.ERROR.value: 2},
-    notices=(Notice(NoticeKind.INTERRUPTION, 130.0, "aws", "", 10.0),),
+METRICS = EngineMetrics(3, 2, 0.5, 100, 200, 4096, requests_total=7, request_output_tokens_total=70)
+GATE = read_gate_metrics(
+    State(
+        instance="i",
+        pid=1,
+        phase=Phase.CLOSING,
+        time=0,
+        engine_ready=True,
+        in_flight=InFlight(4, 40),
+        accepted_total=9,
+        lost_total={LostCause.DEADLINE.value: 1, LostCause.ERROR.value: 2},
+        notices=(Notice(NoticeKind.INTERRUPTION, 130.0, "aws", "", 10.0),),
+    )
 )
 
 
@@ -25,15 +27,16 @@ def test_nobody_answers_so_there_is_no_sample():
 
 
 def test_engine_and_gate_together_give_the_whole_picture():
-    sample = combine("w", 1.0, METRICS, STATE)
+    sample = combine("w", 1.0, METRICS, GATE)
     assert sample is not None
     assert (sample.running, sample.waiting, sample.in_flight) == (3, 2, 4)
     assert (sample.arrivals_total, sample.lost_total, sample.gate_phase) == (9, 3, "closing")
     assert sample.notices == (("interruption", 130.0, "aws"),)
+    assert (sample.requests_total, sample.request_output_tokens_total) == (7, 70)
 
 
 def test_a_silent_engine_still_holds_what_its_gate_let_in():
-    sample = combine("w", 1.0, None, STATE)
+    sample = combine("w", 1.0, None, GATE)
     assert sample is not None
     assert (sample.running, sample.waiting, sample.in_flight) == (4, 0, 4)
     assert sample.generation_tokens_total is None

@@ -28,6 +28,7 @@ def test_a_busy_engine_is_read_whole():
     assert metrics.ttft_buckets[0] == (0.001, 0)
     assert metrics.ttft_buckets[-1] == (math.inf, 2)
     assert metrics.itl_buckets[-1] == (math.inf, 1081)
+    assert metrics.requests_total == 0
 
 
 def test_buckets_rise_with_their_bounds():
@@ -57,6 +58,30 @@ def test_names_of_older_releases_are_understood():
     text = LEAST + 'vllm:gpu_cache_usage_perc 0.5\nvllm:time_per_output_token_seconds_bucket{le="0.1"} 7\n'
     metrics = read(text)
     assert (metrics.kv_usage, metrics.itl_buckets) == (0.5, ((0.1, 7),))
+
+
+def test_finished_requests_are_counted_over_all_reasons_with_the_tokens_of_their_prompts_and_outputs():
+    text = LEAST + (
+        'vllm:request_success_total{finished_reason="stop"} 3\n'
+        'vllm:request_success_total{finished_reason="length"} 4\n'
+        "vllm:request_prompt_tokens_sum 700\n"
+        "vllm:request_prompt_tokens_count 7\n"
+        "vllm:request_generation_tokens_sum 90\n"
+    )
+    metrics = read(text)
+    assert metrics.requests_total == 7
+    assert (metrics.request_prompt_tokens_total, metrics.request_output_tokens_total) == (700, 90)
+
+
+@pytest.mark.parametrize(
+    "model",
+    ['a } b"', 'x",le="5', "{,le=", "back\\slash", "plain"],
+)
+def test_whatever_a_model_is_called_its_engine_is_read(model: str):
+    escaped = model.replace("\\", "\\\\").replace('"', '\\"')
+    name = "vllm:time_to_first_token_seconds_bucket"
+    line = f'{name}{{engine="0",model_name="{escaped}",le="0.5",more="{escaped}"}} 3.0 1700000000000\n'
+    assert read(LEAST + line).ttft_buckets == ((0.5, 3),)
 
 
 def test_what_is_missing_is_not_zero():

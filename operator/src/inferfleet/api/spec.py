@@ -168,6 +168,13 @@ class Engine(Part):
     """Share of a GPU's memory that the engine may take."""
 
 
+class Wake(Part):
+    """What brings a deployment without replicas back, besides the annotation `inferfleet.dev/wake`."""
+
+    query: Annotated[str | None, Field(min_length=1, max_length=2048)] = None
+    """PromQL asked while there is no replica; above 0 means that requests wait. Needs the operator's Prometheus."""
+
+
 class Autoscaling(Part):
     """How many replicas, and how fast that may change."""
 
@@ -199,6 +206,8 @@ class Autoscaling(Part):
     """Most replicas added in a minute."""
     max_scale_down_per_minute: Annotated[int, Field(ge=1, le=1000)] = 1
     """Most replicas removed in a minute."""
+    wake: Wake = Wake()
+    """Who asks for a replica while there is none."""
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> Self:

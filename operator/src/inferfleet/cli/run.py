@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from pathlib import Path
 
 import click
 
@@ -75,6 +76,23 @@ def _seconds(text: str) -> float:
     type=_seconds,
     help="Time between two looks at every worker, such as 2s or 500ms.",
 )
+@click.option(
+    "--metrics-source",
+    type=click.Choice(["direct", "prometheus"]),
+    default="direct",
+    show_default=True,
+    help="Who looks at the workers: the operator itself, or a Prometheus that scrapes them.",
+)
+@click.option(
+    "--prometheus-url",
+    envvar="INFERFLEET_PROMETHEUS_URL",
+    help="Address of a Prometheus: for --metrics-source prometheus and for spec.autoscaling.wake.query.",
+)
+@click.option(
+    "--prometheus-token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with the bearer token for that Prometheus; read anew for every question.",
+)
 @click.option("--log-level", envvar="INFERFLEET_LOG_LEVEL", default="info", show_default=True)
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", show_default=True)
 def run(  # noqa: PLR0917 - one parameter per option
@@ -87,6 +105,9 @@ def run(  # noqa: PLR0917 - one parameter per option
     operator_image: str,
     port: int,
     scrape_interval: float,
+    metrics_source: str,
+    prometheus_url: str | None,
+    prometheus_token_file: Path | None,
     log_level: str,
     log_format: str,
 ) -> None:
@@ -96,9 +117,11 @@ def run(  # noqa: PLR0917 - one parameter per option
     over at once; losing it ends the process with exit code 1.
     """
     from inferfleet.shell.process import run as operate  # noqa: PLC0415 - `--help` stays light
-    from inferfleet.shell.settings import Settings  # noqa: PLC0415 - same
+    from inferfleet.shell.settings import MetricsSource, Settings  # noqa: PLC0415 - same
     from inferfleet.telemetry.logs import configure_logs  # noqa: PLC0415 - same
 
+    if metrics_source == MetricsSource.PROMETHEUS and not prometheus_url:
+        raise click.UsageError("--metrics-source prometheus needs --prometheus-url")
     configure_logs(log_level, plain=log_format == "text")
     settings = Settings(
         identity=identity,
@@ -110,5 +133,8 @@ def run(  # noqa: PLR0917 - one parameter per option
         lease_name=lease_name,
         port=port,
         scrape_interval_seconds=scrape_interval,
+        metrics_source=MetricsSource(metrics_source),
+        prometheus_url=prometheus_url,
+        prometheus_token_file=prometheus_token_file,
     )
     sys.exit(operate(settings))

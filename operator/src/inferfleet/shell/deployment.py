@@ -26,9 +26,9 @@ from inferfleet.cluster.resources import DEPLOYMENTS
 from inferfleet.manifests import render_objects, render_worker
 from inferfleet.shell.model_source import ModelSource
 from inferfleet.shell.reading import Reading, kept, read
+from inferfleet.shell.signals import Signals
 from inferfleet.shell.views import DeploymentRecord, Views, Wakes
 from inferfleet.telemetry.metrics import Metrics
-from inferfleet.telemetry.scrape import Scraper
 from inferfleet.telemetry.workers import WorkerClient
 from inferfleet.values import (
     CreateWorker,
@@ -59,7 +59,7 @@ class Surroundings:
     api: FencedApi
     views: Views
     wakes: Wakes
-    scraper: Scraper
+    signals: Signals
     workers: WorkerClient
     events: EventWriter
     metrics: Metrics
@@ -130,7 +130,7 @@ class DeploymentLoop:
         now = time.time()
         with self._all.metrics.pass_seconds.time():
             reading = read(record, self._model.kept.spec)
-            observed = self._gather(reading, record)
+            observed = self._gather(reading, record, now)
             plan = reconcile.plan(observed, now)
         self._all.metrics.passes.inc()
         failures = await self._execute(plan, reading, record)
@@ -157,7 +157,7 @@ class DeploymentLoop:
         self._failing |= dict.fromkeys(due, now)
         return tuple(Event(reason, warning=True) for reason in due)
 
-    def _gather(self, reading: Reading, record: DeploymentRecord) -> Observed:
+    def _gather(self, reading: Reading, record: DeploymentRecord, now: float) -> Observed:
         views, spec = self._all.views, reading.spec
         if self._memory is None:
             self._status = InferenceDeploymentStatus.model_validate(record.raw.get("status") or {})
@@ -171,7 +171,7 @@ class DeploymentLoop:
             nodes=views.all_nodes(),
             pool_specs=views.pool_specs(),
             gpus_taken=views.gpus_taken(),
-            samples=self._all.scraper.samples(self._key),
+            samples=self._all.signals.samples(self._key),
             model=model,
             model_problem=model_problem,
             spec_problem=reading.problem,
@@ -185,6 +185,7 @@ class DeploymentLoop:
             previous_conditions=memory.previous_conditions,
             lost_requests=memory.lost_requests,
             view_stale=views.problem(),
+            wake=self._all.signals.wakes(record, now),
         )
 
     async def _execute(self, plan: Plan, reading: Reading, record: DeploymentRecord) -> tuple[Reason, ...]:

@@ -20,9 +20,9 @@ from inferfleet.shell.deployment import DeploymentLoop, Surroundings
 from inferfleet.shell.health import HealthServer
 from inferfleet.shell.pools import tell_pools
 from inferfleet.shell.settings import Settings
+from inferfleet.shell.signals import Signals
 from inferfleet.shell.views import EVERYONE, Views, Wakes
 from inferfleet.telemetry.metrics import Metrics
-from inferfleet.telemetry.scrape import Scraper
 from inferfleet.telemetry.workers import WorkerClient
 
 log = logging.getLogger(__name__)
@@ -81,18 +81,12 @@ async def _lead(  # noqa: PLR0917 - the composition root hands everything on onc
     health.not_ready = lambda: problem.message if (problem := views.problem()) else None
     fenced = FencedApi(api, lease)
     async with WorkerClient() as workers:
-        scraper = Scraper(
-            workers.sample,
-            views.targets,
-            wakes.wake,
-            interval_seconds=settings.scrape_interval_seconds,
-            count_failure=metrics.scrape_failures.inc,
-        )
+        signals = Signals.choose(settings, views, wakes, workers, metrics)
         surroundings = Surroundings(
             fenced,
             views,
             wakes,
-            scraper,
+            signals,
             workers,
             EventWriter(fenced, settings.identity),
             metrics,
@@ -113,7 +107,7 @@ async def _lead(  # noqa: PLR0917 - the composition root hands everything on onc
             work=work(),
             lease=lease.keep(),
             views=views.run(),
-            scraper=scraper.run(),
+            signals=signals.run(),
             pools=tell_pools(fenced, views, wakes),
         )
 

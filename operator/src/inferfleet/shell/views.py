@@ -23,7 +23,7 @@ from inferfleet.cluster.project import (
 )
 from inferfleet.cluster.project_claims import project_claim, project_node_event
 from inferfleet.disruption import EVENT_REASONS
-from inferfleet.telemetry.scrape import Target
+from inferfleet.telemetry.source import Target
 from inferfleet.values import Node, NodeClaim, NodeEvent, PodPhase, PoolSpec, Reason, Worker, labels
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,12 @@ class DeploymentRecord:
     generation: int
     deleting: bool
     raw: Raw
+
+    @property
+    def called(self) -> str | None:
+        """The annotation by which somebody asks for a replica, as written."""
+        annotation: str | None = self.raw["metadata"].get("annotations", {}).get(labels.WAKE_ANNOTATION)
+        return annotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +205,10 @@ class Views:
         for record in self.pods.view.items.values():
             pod = record.pod
             if pod.rank == 0 and pod.ip and pod.phase is PodPhase.RUNNING:
-                yield Target(record.deployment, record.worker, pod.ip)
+                leaving = pod.drain is not None or pod.deleted_at is not None
+                yield Target(
+                    record.deployment, record.worker, pod.ip, pod.name, ready=pod.ready, leaving=leaving
+                )
 
 
 def _deployments(namespaces: frozenset[str]) -> Kind[DeploymentRecord]:
@@ -217,7 +226,8 @@ def _deployments(namespaces: frozenset[str]) -> Kind[DeploymentRecord]:
 
     def concerns(before: DeploymentRecord | None, after: DeploymentRecord | None) -> Iterable[str]:
         """A new status is the operator's own word and wakes nobody."""
-        told = {(record.key, record.generation, record.deleting) for record in (before, after) if record}
+        known = [record for record in (before, after) if record]
+        told = {(record.key, record.generation, record.deleting, record.called) for record in known}
         if len(told) > 1 or before is None or after is None:
             yield from {key for key, *_ in told}
 

@@ -1,4 +1,4 @@
-"""Looking at every worker in turn, without letting a slow one hold up the others."""
+"""Looking at every worker in turn, without letting a slow or a silent one hold up the others."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Never
 
+from inferfleet.telemetry.source import Target
 from inferfleet.values import EngineSample
 
 # Two operators that started together must not hit the engines together for ever.
 JITTER: Final = 0.1
+# Looks at one time, so that a burst of answers leaves room for the passes.
+LOOKS_AT_ONCE: Final = 128
+# Looks per second over the whole fleet: 3,000 workers are still seen within the 15 s that a sample counts.
+LOOKS_PER_SECOND: Final = 200.0
+# A worker that stays silent is asked ever more rarely: its own port answers from its first second on.
+LONGEST_SILENCE_SECONDS: Final = 30.0
 
 Look = Callable[[str, str, float], Awaitable[EngineSample | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A worker that runs, the address that answers for it, and the deployment to wake."""
+class _Silence:
+    """A worker that did not answer: how often in a row, when to ask again, and whether it was Ready then."""
 
-    deployment: str
-    worker: str
-    ip: str
+    failures: int
+    until: float
+    ready: bool
 
 
 class Scraper:
@@ -38,14 +45,18 @@ class Scraper:
         *,
         interval_seconds: float = 2.0,
         count_failure: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._look = look
         self._targets = targets
         self._wake = wake
         self._interval = interval_seconds
         self._count_failure = count_failure
+        self._clock = clock
+        self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._under_way: dict[Target, asyncio.Task[None]] = {}
         self._latest: dict[Target, EngineSample] = {}
+        self._silent: dict[Target, _Silence] = {}
 
     def samples(self, deployment: str) -> tuple[EngineSample, ...]:
         """The newest sample of each of a deployment's workers, by worker."""
@@ -53,11 +64,12 @@ class Scraper:
         return tuple(sorted(found, key=lambda sample: sample.worker))
 
     async def run(self) -> Never:
-        """Look at every worker once per interval."""
+        """Look at every worker once per interval; less often where there are very many."""
         while True:
-            next_round = time.monotonic() + self._interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
+            interval = max(self._interval, (len(self._latest) + len(self._under_way)) / LOOKS_PER_SECOND)
+            next_round = self._clock() + interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
             await self.round()
-            await asyncio.sleep(max(0.0, next_round - time.monotonic()))
+            await asyncio.sleep(max(0.0, next_round - self._clock()))
 
     async def round(self) -> None:
         """Look at every worker that is not still being looked at; wake the deployments that said something.
@@ -65,10 +77,12 @@ class Scraper:
         Ends after an interval at the latest; stragglers go on, and count for the round in which they answer.
         """
         targets = set(self._targets())
-        for target in [known for known in self._latest if known not in targets]:
-            del self._latest[target]
+        for known in (self._latest, self._silent):
+            for target in known.keys() - targets:
+                del known[target]
         for target in targets - self._under_way.keys():
-            self._under_way[target] = asyncio.create_task(self._scrape(target))
+            if self._is_due(target):
+                self._under_way[target] = asyncio.create_task(self._scrape(target))
         if not self._under_way:
             return
         await asyncio.wait(self._under_way.values(), timeout=self._interval)
@@ -80,10 +94,24 @@ class Scraper:
         for deployment in (name for name, count in answered.items() if count):
             self._wake(deployment)
 
+    def _is_due(self, target: Target) -> bool:
+        silence = self._silent.get(target)
+        return silence is None or silence.ready != target.ready or self._clock() >= silence.until
+
     async def _scrape(self, target: Target) -> None:
-        sample = await self._look(target.worker, target.ip, time.time())
+        async with self._slots:
+            sample = await self._look(target.worker, target.ip, time.time())
         if sample is None:
             self._latest.pop(target, None)
+            self._silent[target] = self._hush(target)
             self._count_failure()
         else:
+            self._silent.pop(target, None)
             self._latest[target] = sample
+
+    def _hush(self, target: Target) -> _Silence:
+        """The first failure costs nothing; then the pauses double."""
+        before = self._silent.get(target)
+        failures = before.failures + 1 if before and before.ready == target.ready else 1
+        pause = self._interval * (2 ** min(failures - 1, 16) - 1)
+        return _Silence(failures, self._clock() + min(pause, LONGEST_SILENCE_SECONDS), target.ready)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final, Self
 
 import aiohttp
@@ -21,8 +22,10 @@ from inferfleet_wire import (
 )
 
 SCRAPE_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 2.0
 DRAIN_SECONDS: Final = 3.0
-CONNECTIONS: Final = 64
+# A look takes two, and a drain never waits for one.
+CONNECTIONS: Final = 320
 
 
 class WorkerClient:
@@ -43,8 +46,8 @@ class WorkerClient:
 
     async def sample(self, worker: str, ip: str, at: float) -> EngineSample | None:
         """Look at one worker through its engine and its side port; None when neither answers with sense."""
-        metrics, state = await asyncio.gather(self._metrics(ip), self._state(ip))
-        return combine(worker, at, metrics, state)
+        metrics, gate = await asyncio.gather(self._metrics(ip), self._gate(ip))
+        return combine(worker, at, metrics, gate)
 
     async def announce(self, action: AnnounceDrain) -> None:
         """Tell a worker that it drains; raises aiohttp.ClientError or TimeoutError when it cannot be told."""
@@ -58,16 +61,16 @@ class WorkerClient:
         text = await self._get(f"http://{_host(ip)}:{self._engine_port}{METRICS_PATH}")
         return None if text is None else read_engine_metrics(text)
 
-    async def _state(self, ip: str) -> State | None:
+    async def _gate(self, ip: str) -> GateMetrics | None:
         text = await self._get(f"http://{_host(ip)}:{self._side_port}{STATE_PATH}")
         try:
-            return None if text is None else State.from_json(text)
+            return None if text is None else read_gate_metrics(State.from_json(text))
         except WireError:
             return None
 
     async def _get(self, url: str) -> str | None:
         try:
-            timeout = aiohttp.ClientTimeout(total=SCRAPE_SECONDS)
+            timeout = aiohttp.ClientTimeout(total=SCRAPE_SECONDS, sock_connect=CONNECT_SECONDS)
             async with self._open().get(url, timeout=timeout) as answer:
                 return await answer.text() if answer.ok else None
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError):
@@ -79,19 +82,40 @@ class WorkerClient:
         return self._session
 
 
+@dataclass(frozen=True, slots=True)
+class GateMetrics:
+    """What one worker's gate said."""
+
+    in_flight: int
+    arrivals_total: float
+    lost_total: float
+    phase: str
+    notices: tuple[tuple[str, float | None, str], ...] = ()
+
+
+def read_gate_metrics(state: State) -> GateMetrics:
+    """What counts of a worker's state."""
+    return GateMetrics(
+        in_flight=state.in_flight.requests,
+        arrivals_total=float(state.accepted_total),
+        lost_total=float(sum(state.lost_total.values())),
+        phase=state.phase.value,
+        notices=tuple((notice.kind.value, notice.deadline, notice.source) for notice in state.notices),
+    )
+
+
 def combine(
-    worker: str, at: float, metrics: EngineMetrics | None, state: State | None
+    worker: str, at: float, metrics: EngineMetrics | None, gate: GateMetrics | None
 ) -> EngineSample | None:
     """One sample of what the engine and the gate said.
 
     While the engine is silent (it loads, or is too busy to answer) the gate still knows what is inside it;
     without a gate, what the engine holds is what is in flight.
     """
-    if metrics is None and state is None:
+    if metrics is None and gate is None:
         return None
     if metrics is None:
-        held = float(state.in_flight.requests) if state else 0.0
-        metrics = EngineMetrics(held, 0.0, None, None, None, None, (), ())
+        metrics = EngineMetrics(float(gate.in_flight) if gate else 0.0, 0.0)
     return EngineSample(
         worker=worker,
         at=at,
@@ -100,14 +124,17 @@ def combine(
         kv_usage=metrics.kv_usage,
         prompt_tokens_total=metrics.prompt_tokens_total,
         generation_tokens_total=metrics.generation_tokens_total,
-        arrivals_total=float(state.accepted_total) if state else None,
-        lost_total=float(sum(state.lost_total.values())) if state else 0.0,
+        arrivals_total=gate.arrivals_total if gate else None,
+        lost_total=gate.lost_total if gate else 0.0,
         kv_cache_tokens=metrics.kv_cache_tokens,
-        in_flight=state.in_flight.requests if state else round(metrics.running + metrics.waiting),
-        gate_phase=state.phase.value if state else "serving",
-        notices=tuple((n.kind.value, n.deadline, n.source) for n in state.notices) if state else (),
+        in_flight=gate.in_flight if gate else round(metrics.running + metrics.waiting),
+        gate_phase=gate.phase if gate else "serving",
+        notices=gate.notices if gate else (),
         ttft_buckets=metrics.ttft_buckets,
         itl_buckets=metrics.itl_buckets,
+        requests_total=metrics.requests_total,
+        request_prompt_tokens_total=metrics.request_prompt_tokens_total,
+        request_output_tokens_total=metrics.request_output_tokens_total,
     )
 
 

@@ -15,6 +15,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 
 DRAIN_ANNOTATION = f"{GROUP}/drain"
 HASH_ANNOTATION = f"{GROUP}/hash"
+WAKE_ANNOTATION = f"{GROUP}/wake"
 SERVING_GATE = f"{GROUP}/serving"
 
 FIELD_MANAGER = "inferfleet"
