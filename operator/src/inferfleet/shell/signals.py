@@ -7,12 +7,11 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Never, Self
+from typing import Final, Never, Protocol, Self
 
 from inferfleet.shell.settings import MetricsSource, Settings
 from inferfleet.shell.views import DeploymentRecord, Views, Wakes
 from inferfleet.telemetry.metrics import Metrics
-from inferfleet.telemetry.prometheus import Prometheus, PrometheusSource, Waker
 from inferfleet.telemetry.scrape import Scraper
 from inferfleet.telemetry.source import Newest, Source, Target
 from inferfleet.telemetry.workers import WorkerClient
@@ -22,6 +21,16 @@ log = logging.getLogger(__name__)
 
 # How long a call to wake counts: a standby takes over well within it.
 WAKE_SECONDS: Final = 60.0
+
+
+class Waker(Protocol):
+    """Asks whether requests wait for the deployments that have no replica."""
+
+    def wanted(self, deployment: str) -> bool:
+        """Whether one waits for this deployment."""
+
+    async def run(self) -> Never:
+        """Keep asking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,11 @@ class Signals:
     def choose(
         cls, settings: Settings, views: Views, wakes: Wakes, workers: WorkerClient, metrics: Metrics
     ) -> Self:
-        """Build what the settings ask for."""
+        """Build what the settings ask for.
+
+        Raises:
+            ModuleNotFoundError: for a Prometheus without the optional dependency `inferfleet[prometheus]`.
+        """
         through_prometheus = settings.metrics_source is MetricsSource.PROMETHEUS
         pace, failed = settings.scrape_interval_seconds, metrics.scrape_failures.inc
 
@@ -48,13 +61,16 @@ class Signals:
         )
         if settings.prometheus_url is None:
             return cls(source, None)
-        prometheus = Prometheus(settings.prometheus_url, settings.prometheus_token_file)
+        from inferfleet.telemetry import prometheus as through  # noqa: PLC0415 - optional, and 20 MiB
+
+        prometheus = through.Prometheus(settings.prometheus_url, settings.prometheus_token_file)
         if through_prometheus:
-            seen = PrometheusSource(
+            seen = through.PrometheusSource(
                 prometheus, views.targets, wakes.wake, interval_seconds=pace, count_failure=failed
             )
             source = Newest(seen, source)
-        return cls(source, Waker(prometheus, lambda: sleepers(views), wakes.wake, interval_seconds=pace))
+        waker = through.Waker(prometheus, lambda: sleepers(views), wakes.wake, interval_seconds=pace)
+        return cls(source, waker)
 
     def samples(self, deployment: str) -> tuple[EngineSample, ...]:
         """The newest sample of each of a deployment's workers, by worker."""
