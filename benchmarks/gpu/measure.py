@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "operator" / "src")
 from inferfleet.planning.accelerators import find_accelerator, unknown_accelerator
 from inferfleet.planning.catalogue import catalogue_facts
 from inferfleet.planning.efficiency import efficiency_of
-from inferfleet.planning.memory import Split
+from inferfleet.planning.split import Split
 from inferfleet.planning.speed import StepModel, step_model
 from inferfleet.values import Accelerator, ModelFacts
 

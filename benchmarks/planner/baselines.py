@@ -27,8 +27,9 @@ from dataclasses import dataclass
 from calibration import POINTS, pool, spec
 
 from inferfleet.planning import catalogue_facts
-from inferfleet.planning.memory import Split, weights_bytes_per_gpu
+from inferfleet.planning.memory import weights_bytes_per_gpu
 from inferfleet.planning.search import search
+from inferfleet.planning.split import Split
 from inferfleet.values import ModelFacts, Pool
 
 WITHIN = 0.95

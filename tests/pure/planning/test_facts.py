@@ -16,7 +16,9 @@ from inferfleet.planning import (
     catalogue_ids,
     model_facts,
 )
-from inferfleet.planning.memory import Split, kv_bytes_per_token, sequence_bytes, weights_bytes_per_gpu
+from inferfleet.planning.kv_cache import cache_layout, kv_bytes_per_token
+from inferfleet.planning.memory import weights_bytes_per_gpu
+from inferfleet.planning.split import Split
 from inferfleet.values import Mixer, ModelFacts
 
 GIB = 1 << 30
@@ -114,7 +116,10 @@ def test_a_sliding_window_bounds_what_a_long_sequence_keeps(model: Find):
     sliding = sum(group.layers for group in gemma.layer_groups if group.mixer is Mixer.SLIDING)
     assert (sliding, gemma.layers) == (52, 62)
     per_layer = 16 * 2 * 128 * 2
-    assert sequence_bytes(gemma, Split(), 2, 32768) == per_layer * (10 * 32768 + 52 * 1024)
+    layout = cache_layout(gemma, Split(), 2)
+    # groups of 10 layers: one attends to everything, six slide (52 layers padded to 60), a block more each
+    assert (layout.full_groups, layout.windows) == (1, ((1024, 6),))
+    assert layout.request_bytes(32768) == per_layer * 10 * (32768 + 6 * (1024 + 16))
 
 
 def test_recurrent_layers_keep_a_state_per_sequence_and_nothing_per_token(model: Find):
@@ -122,8 +127,29 @@ def test_recurrent_layers_keep_a_state_per_sequence_and_nothing_per_token(model:
     attending = sum(group.layers for group in hybrid.layer_groups if group.mixer is Mixer.ATTENTION)
     assert attending == 12
     assert kv_bytes_per_token(hybrid, Split(), 2) == 12 * 2 * 2 * 256 * 2
-    state = sequence_bytes(hybrid, Split(), 2, 0)
-    assert state == 36 * (32 * 128 * 128 * 4 + (2 * 2048 + 4096) * 3 * 2)
+    states = [group.state_bytes for group in hybrid.layer_groups if group.state_bytes]
+    assert states == [32 * 128 * 128 * 2 + (2 * 2048 + 4096) * 3 * 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "element_bytes", "length", "reported"),
+    [
+        # GiB of KV cache and concurrency that real engines reported: benchmarks/planner/engine_starts.csv
+        ("meta-llama/Llama-3.3-70B-Instruct", 4, 2, 8192, (90.23, 144.36)),
+        ("deepseek-ai/DeepSeek-R1", 8, 2, 8192, (41.6, 77.59)),
+        ("deepseek-ai/DeepSeek-V3.2", 8, 2, 8192, (42.19, 70.6)),
+        ("google/gemma-3-27b-it", 1, 2, 4096, (109.86, 50.05)),
+        ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", 1, 1, 8192, (93.13, 1299.0)),
+        ("Qwen/Qwen3.5-397B-A17B", 4, 2, 8192, (26.76, 161.0)),
+    ],
+)
+def test_the_cache_is_laid_out_as_engines_report_it(  # noqa: PLR0917 - a table
+    model: Find, name: str, tensor: int, element_bytes: int, length: int, reported: tuple[float, float]
+):
+    gib, concurrency = reported
+    layout = cache_layout(model(name), Split(tensor), element_bytes, prefix_caching=False)
+    tokens = layout.capacity_tokens(int(gib * GIB), length, in_flight_tokens=8192)
+    assert tokens / length == pytest.approx(concurrency, rel=0.003)
 
 
 def test_experts_are_told_apart_from_what_every_token_passes(model: Find):

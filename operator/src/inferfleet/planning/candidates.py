@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from inferfleet.planning.memory import Split
+from inferfleet.planning.split import Split
 from inferfleet.values import ModelFacts, ParallelismSpec, Pool
 
 _POWERS: Final = (1, 2, 4, 8, 16)

@@ -12,13 +12,11 @@ from typing import Final
 
 from inferfleet.planning.accelerators import GIB, MIG_MARK
 from inferfleet.planning.candidates import Candidate
-from inferfleet.planning.memory import (
-    kv_element_bytes,
-    kv_space_bytes,
-    sequence_bytes,
-    weights_bytes_per_gpu,
-)
+from inferfleet.planning.engine_memory import EngineMemory, engine_memory
+from inferfleet.planning.kv_cache import CacheLayout, cache_layout
+from inferfleet.planning.memory import kv_element_bytes, kv_space_bytes, weights_bytes_per_gpu
 from inferfleet.planning.quantization import unsupported_format
+from inferfleet.planning.split import Split
 from inferfleet.values import CapacityType, DeploymentSpec, ModelFacts, Reason, Workload
 
 LEAST_BATCHED_TOKENS: Final = 512
@@ -43,6 +41,19 @@ class Question:
     def kv_cache_dtype(self) -> str:
         """The KV type, as the engine's flag takes it."""
         return self.spec.engine.kv_cache_dtype or "auto"
+
+    @property
+    def engine(self) -> EngineMemory:
+        """The memory habits of the engine's version."""
+        return engine_memory(self.spec.engine.image)
+
+    def cache(self, split: Split) -> CacheLayout:
+        """How the cache of one GPU is laid out."""
+        return cache_layout(self.model, split, self.element_bytes)
+
+    def in_flight_tokens(self, split: Split, budget: int) -> int:
+        """Tokens that are computed but not yet settled: a sliding window holds them beside its window."""
+        return budget * (self.engine.batches_in_flight + split.pipeline - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +229,9 @@ def context_fits(candidate: Candidate, question: Question) -> Miss | None:
     """One sequence of the stated context fits, or, with none stated, one request of the workload."""
     tokens = question.context_tokens or question.workload.prompt_tokens + question.workload.output_tokens
     space = least_space(candidate, question)
-    needed = sequence_bytes(question.model, candidate.split, question.element_bytes, tokens)
+    budget = question.spec.engine.max_num_batched_tokens or LEAST_BATCHED_TOKENS
+    in_flight = question.in_flight_tokens(candidate.split, budget)
+    needed = question.cache(candidate.split).request_bytes(tokens, in_flight)
     if needed <= space:
         return None
     return Miss(
@@ -238,6 +251,7 @@ def least_space(candidate: Candidate, question: Question) -> int:
         question.model,
         candidate.pool.accelerator,
         candidate.split,
+        question.engine,
         utilization=engine.gpu_memory_utilization,
         batched_tokens=engine.max_num_batched_tokens or LEAST_BATCHED_TOKENS,
         sequences=engine.max_num_seqs or 1,

@@ -9,7 +9,7 @@ from typing import Final
 from inferfleet.planning.accelerators import GIB
 from inferfleet.planning.candidates import Candidate
 from inferfleet.planning.checks import LEAST_BATCHED_TOKENS, Miss, Question, price_per_gpu_hour
-from inferfleet.planning.memory import kv_space_bytes, sequence_bytes, weights_bytes_per_gpu
+from inferfleet.planning.memory import kv_space_bytes, weights_bytes_per_gpu
 from inferfleet.planning.operate import OperatingPoint, operate
 from inferfleet.planning.speed import StepModel, step_model
 from inferfleet.values import Layout, Prediction, Reason
@@ -89,10 +89,10 @@ def _outcome(candidate: Candidate, question: Question, trial: _Trial) -> Outcome
     point, ranks = trial.point, candidate.split.data
     sequences = question.spec.engine.max_num_seqs or min(trial.slots, point.peak)
     space = _space(candidate, question, trial.budget, sequences)
-    length = question.context_tokens or _longest(candidate, question, space)
-    per_sequence = sequence_bytes(question.model, candidate.split, question.element_bytes, length)
-    # what the engine reports: how many sequences of the full length fit, times that length
-    tokens = space * length // per_sequence if per_sequence else length * sequences
+    length = question.context_tokens or _longest(candidate, question, trial.budget, space)
+    cache = question.cache(candidate.split)
+    in_flight = question.in_flight_tokens(candidate.split, trial.budget)
+    tokens = cache.capacity_tokens(space, length, in_flight) or length * sequences
     price = price_per_gpu_hour(candidate, question.spec) * candidate.split.gpus / 3600
     # what misses the objectives has no cost at them
     cost = price / point.tokens_per_second if point.tokens_per_second and not trial.miss else inf
@@ -116,6 +116,7 @@ def _space(candidate: Candidate, question: Question, budget: int, sequences: int
         question.model,
         candidate.pool.accelerator,
         candidate.split,
+        question.engine,
         utilization=question.spec.engine.gpu_memory_utilization,
         batched_tokens=budget,
         sequences=sequences,
@@ -129,7 +130,7 @@ def _slots(candidate: Candidate, question: Question, budget: int, limit: int) ->
     """
     workload = question.workload
     tokens = workload.prompt_tokens + workload.output_tokens
-    each = sequence_bytes(question.model, candidate.split, question.element_bytes, tokens)
+    each = question.cache(candidate.split).request_bytes(tokens)
     asked = question.spec.engine.max_num_seqs
     if not each:
         return limit
@@ -140,14 +141,16 @@ def _slots(candidate: Candidate, question: Question, budget: int, limit: int) ->
     return min(slots, max(1, max(0, _space(candidate, question, budget, slots)) // each))
 
 
-def _longest(candidate: Candidate, question: Question, space: int) -> int:
+def _longest(candidate: Candidate, question: Question, budget: int, space: int) -> int:
     """The model's own context length, or as much of it as one sequence may take of the KV space."""
     most = question.model.max_context_tokens
     workload = question.workload.prompt_tokens + question.workload.output_tokens
     low, high = min(workload, most), most
+    cache = question.cache(candidate.split)
+    in_flight = question.in_flight_tokens(candidate.split, budget)
 
     def fits(tokens: int) -> bool:
-        return sequence_bytes(question.model, candidate.split, question.element_bytes, tokens) <= space
+        return cache.request_bytes(tokens, in_flight) <= space
 
     if fits(high):
         return high

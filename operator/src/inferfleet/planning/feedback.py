@@ -8,9 +8,9 @@ from typing import Final
 
 from inferfleet.planning.candidates import Candidate
 from inferfleet.planning.checks import first_miss
-from inferfleet.planning.memory import Split
 from inferfleet.planning.quantization import requantise
 from inferfleet.planning.search import ask
+from inferfleet.planning.split import Split
 from inferfleet.values import DeploymentSpec, Layout, ModelFacts, Pool, Reason, Workload
 
 # a prediction further off than this is worth a condition

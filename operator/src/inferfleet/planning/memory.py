@@ -5,58 +5,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 from typing import Final
 
-from inferfleet.planning.accelerators import GIB, MIB
+from inferfleet.planning.accelerators import MIB
+from inferfleet.planning.engine_memory import EngineMemory, graph_bytes
 from inferfleet.planning.quantization import DTYPE_BYTES
-from inferfleet.values import Accelerator, LayerGroup, Mixer, ModelFacts
+from inferfleet.planning.split import Split
+from inferfleet.values import Accelerator, LayerGroup, ModelFacts
 
-# loaders pad and keep scales beside the tensors: the sum of the files x 1.02 is the better estimate
-WEIGHTS_OVERHEAD: Final = 1.02
-# CUDA context, cuBLAS workspaces and, over several GPUs, NCCL and all-reduce buffers: memory that PyTorch
-# does not see. 0.3 and 2.1 GiB are measured on H100; without NVLink there are no peer buffers (two RTX 4090:
-# 0.25 GiB, vllm-project/vllm#13061)
-RUNTIME_ALONE_BYTES: Final = int(0.3 * GIB)
-RUNTIME_NVLINK_BYTES: Final = int(2.1 * GIB)
-RUNTIME_PCIE_BYTES: Final = int(0.6 * GIB)
-# what the driver keeps of the memory that it reports: L4 23034 MiB against 22.05 GiB seen by PyTorch
+# "Model loading took" against the sum of the tensors: the median of engine_starts.csv is 1.003
+WEIGHTS_OVERHEAD: Final = 1.003
+# what the driver keeps of the memory that it reports: L4 23034 MiB against 22.05 GiB seen by PyTorch, H100
+# 81559 MiB against 79.18; AMD's reports what is there (MI300X 191.98)
 DRIVER_BYTES: Final = 450 * MIB
-# captured CUDA graphs: the engine takes them outside its utilisation limit
-GRAPH_BYTES: Final = int(0.8 * GIB)
-# sampling takes memory by sequences x vocabulary, whatever the step's budget: logits, their float32 copy, and
-# what sorting them for top-p needs. Fitted to the peaks that llm-d-planner measured with vLLM 0.19 on H100
-# (1,024 sequences: Llama 1.89 GiB, Qwen3 2.21, Gemma 2 3.65; benchmarks/planner/memory.py); engines of 2025
-# took 36 bytes (vllm-project/vllm#23278)
-_SAMPLER_BYTES: Final = 16
-# MXFP4 kernels pad both widths of an expert (2880 to 2944): 64.4 GiB loaded of a 60.8 GiB checkpoint
-# (vllm-project/vllm#33155)
-_MXFP4_PADDING: Final = 128
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Split:
-    """How one replica is divided. Experts are sharded over all of `tensor x data`, by width or by expert."""
-
-    tensor: int = 1
-    pipeline: int = 1
-    data: int = 1
-    expert: bool = False
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of one replica."""
-        return self.tensor * self.pipeline * self.data
-
-    def __str__(self) -> str:
-        parts = [f"TP{self.tensor}"]
-        if self.pipeline > 1:
-            parts.append(f"PP{self.pipeline}")
-        if self.data > 1:
-            parts.append(f"DP{self.data}")
-        return " ".join((*parts, "EP") if self.expert else parts)
+# MXFP4 kernels pad an expert's input to a multiple of this (2880 to 3072): 64.38 GiB loaded of a 60.8 GiB
+# checkpoint (vllm-project/vllm#33155). Where the engine falls back to Marlin it takes 65.97 (#23278)
+_MXFP4_PADDING: Final = 256
 
 
 def kv_element_bytes(model: ModelFacts, kv_cache_dtype: str) -> int:
@@ -96,13 +62,9 @@ def weights_bytes_per_gpu(model: ModelFacts, split: Split) -> int:
 
 def _expert_padding(model: ModelFacts) -> float:
     """How much larger the experts are in memory than on disk."""
-    if model.quantization != "mxfp4" or not model.moe_intermediate_size:
+    if model.quantization != "mxfp4" or not model.hidden_size:
         return 1.0
-    padded = [
-        ceil(width / _MXFP4_PADDING) * _MXFP4_PADDING / width
-        for width in (model.hidden_size, model.moe_intermediate_size)
-    ]
-    return padded[0] * padded[1]
+    return ceil(model.hidden_size / _MXFP4_PADDING) * _MXFP4_PADDING / model.hidden_size
 
 
 def _replicated_kv(model: ModelFacts, group: LayerGroup, tensor: int) -> float:
@@ -113,73 +75,46 @@ def _replicated_kv(model: ModelFacts, group: LayerGroup, tensor: int) -> float:
     return each * (1 - group.kv_heads / tensor)
 
 
-@lru_cache(maxsize=4096)
-def kv_bytes_per_token(model: ModelFacts, split: Split, element_bytes: int) -> int:
-    """KV that one more token takes on the fullest GPU, in the layers that keep every token."""
-    return sum(
-        _kv_bytes(group, split, element_bytes) for group in model.layer_groups if group.window_tokens is None
-    )
-
-
-def sequence_bytes(model: ModelFacts, split: Split, element_bytes: int, tokens: int) -> int:
-    """KV and state that one sequence of this length takes on the fullest GPU."""
-    total = kv_bytes_per_token(model, split, element_bytes) * tokens
-    for group in model.layer_groups:
-        if group.window_tokens is not None:
-            total += _kv_bytes(group, split, element_bytes) * min(tokens, group.window_tokens)
-        total += ceil(group.layers / split.pipeline) * ceil(group.state_bytes / split.tensor)
-    return total
-
-
-def _kv_bytes(group: LayerGroup, split: Split, element_bytes: int) -> int:
-    layers = ceil(group.layers / split.pipeline)
-    if group.mixer is Mixer.LATENT:
-        return layers * (group.latent_dim * element_bytes + group.index_bytes)
-    if not group.kv_heads:
-        return 0
-    # ceil(heads/TP): past TP = KV heads the heads replicate
-    return layers * ceil(group.kv_heads / split.tensor) * (group.key_dim + group.value_dim) * element_bytes
-
-
-def activation_bytes(model: ModelFacts, split: Split, *, batched_tokens: int, sequences: int) -> int:
+def activation_bytes(
+    model: ModelFacts, split: Split, engine: EngineMemory, *, batched_tokens: int, sequences: int
+) -> int:
     """Peak working memory of one step, as the engine's profiling run sees it.
 
     The larger of the forward pass (tokens x residual streams of the full width and the widest of the sharded
-    intermediates) and of sampling after it, which grows with sequences and vocabulary.
+    intermediates) and of sampling after it, which grows with sequences and vocabulary; beside them the
+    experts' workspace, which outlives the step.
     """
     width = 2  # activations are 16 bit whatever the weights are
     qkv = model.head_dim * (2 * model.attention_heads + 2 * model.kv_heads) / split.tensor
     mlp = 3 * model.intermediate_size / split.tensor
-    routed = 0.0
+    routed = workspace = 0.0
     if model.experts:
         inner = model.moe_intermediate_size / (1 if split.expert else split.tensor * split.data)
         routed = model.experts_per_token * (3 * inner + model.hidden_size)
+        workspace = width * batched_tokens * model.experts_per_token * model.hidden_size
         if split.expert:
             routed /= max(1, split.tensor * split.data / 2)
     per_token = width * (4 * model.hidden_size + max(qkv, mlp if not model.experts else routed))
-    return int(max(batched_tokens * per_token, sequences * model.vocab_size * _SAMPLER_BYTES))
-
-
-def runtime_bytes(gpu: Accelerator, split: Split) -> int:
-    """Memory outside PyTorch."""
-    if split.gpus == 1:
-        return RUNTIME_ALONE_BYTES
-    return RUNTIME_NVLINK_BYTES if gpu.nvlink else RUNTIME_PCIE_BYTES
+    sampling = sequences * model.vocab_size * engine.sampler_bytes
+    return int(max(batched_tokens * per_token, sampling + workspace))
 
 
 def kv_space_bytes(
     model: ModelFacts,
     gpu: Accelerator,
     split: Split,
+    engine: EngineMemory,
     *,
     utilization: float,
     batched_tokens: int,
     sequences: int,
 ) -> int:
     """Bytes per GPU that are left for the KV cache; negative by how much is missing."""
-    visible = gpu.memory_bytes - DRIVER_BYTES
-    # graphs are captured after the cache is sized: they need the room that utilisation leaves
-    budget = min(visible * utilization, visible - GRAPH_BYTES)
-    used = weights_bytes_per_gpu(model, split) + runtime_bytes(gpu, split)
-    used += activation_bytes(model, split, batched_tokens=batched_tokens, sequences=sequences)
+    visible = gpu.memory_bytes - (DRIVER_BYTES if gpu.vendor == "nvidia" else 0)
+    graphs = graph_bytes(ceil(model.layers / split.pipeline), sequences)
+    # graphs that are captured after the cache is sized need the room that utilisation leaves
+    budget = min(visible * utilization - (graphs if engine.graphs_inside else 0), visible - graphs)
+    used = weights_bytes_per_gpu(model, split)
+    used += engine.runtime_alone_bytes if split.gpus == 1 else engine.runtime_several_bytes
+    used += activation_bytes(model, split, engine, batched_tokens=batched_tokens, sequences=sequences)
     return int(budget - used)

@@ -31,7 +31,8 @@ _LAYER_TYPES: Final = MappingProxyType(
 _LETTERS: Final = MappingProxyType(
     {"M": Mixer.RECURRENT, "*": Mixer.ATTENTION, "-": Mixer.NONE, "E": Mixer.NONE}
 )
-_STATE_ELEMENT_BYTES: Final = 4  # vLLM keeps recurrent states in float32 unless told otherwise
+# families whose recurrent states the engine keeps in float32 although their config does not say so
+_FLOAT32_STATES: Final = frozenset({"nemotron_h", "qwen3_5_text", "qwen3_5_moe_text"})
 _CONVOLUTION_ELEMENT_BYTES: Final = 2
 
 
@@ -192,6 +193,14 @@ def _recurrent(config: Mapping[str, Any]) -> LayerGroup:
     return _mamba1(config)
 
 
+def _state_element_bytes(config: Mapping[str, Any]) -> int:
+    """As the config says, else float32 for the families that the engine keeps so, else the model's type."""
+    stated = config.get("mamba_ssm_dtype") or config.get("mamba_ssm_cache_dtype")
+    if stated is None and str(config.get("model_type")) in _FLOAT32_STATES:
+        stated = "float32"
+    return 4 if str(stated or config.get("torch_dtype")).endswith("float32") else 2
+
+
 def _delta_net(config: Mapping[str, Any]) -> LayerGroup:
     """Gated DeltaNet (Yang et al. 2024), as in Qwen3-Next and Qwen3.5."""
     hidden = number(config, "hidden_size")
@@ -206,7 +215,7 @@ def _delta_net(config: Mapping[str, Any]) -> LayerGroup:
         layers=1,
         mixer=Mixer.RECURRENT,
         mixer_parameters=hidden * (2 * keys + 3 * values + 2 * value_heads) + kernel * (2 * keys + values),
-        state_bytes=value_heads * key_dim * value_dim * _STATE_ELEMENT_BYTES
+        state_bytes=value_heads * key_dim * value_dim * _state_element_bytes(config)
         + (2 * keys + values) * (kernel - 1) * _CONVOLUTION_ELEMENT_BYTES,
     )
 
@@ -223,7 +232,7 @@ def _kimi_delta(config: Mapping[str, Any]) -> LayerGroup:
         + 2 * dim * (hidden + width)
         + hidden * heads
         + 3 * kernel * width,
-        state_bytes=width * dim * _STATE_ELEMENT_BYTES
+        state_bytes=width * dim * 4  # float32, whatever the model is
         + 3 * width * (kernel - 1) * _CONVOLUTION_ELEMENT_BYTES,
     )
 
@@ -235,7 +244,7 @@ def _lightning(config: Mapping[str, Any]) -> LayerGroup:
         layers=1,
         mixer=Mixer.RECURRENT,
         mixer_parameters=5 * number(config, "hidden_size") * width,
-        state_bytes=width * head_dim(config) * _STATE_ELEMENT_BYTES,
+        state_bytes=width * head_dim(config) * _state_element_bytes(config),
     )
 
 
@@ -254,7 +263,7 @@ def _mamba2(config: Mapping[str, Any]) -> LayerGroup:
         layers=1,
         mixer=Mixer.RECURRENT,
         mixer_parameters=hidden * (inner + convolved + heads) + inner * hidden + convolved * kernel,
-        state_bytes=inner * state * _STATE_ELEMENT_BYTES
+        state_bytes=inner * state * _state_element_bytes(config)
         + convolved * (kernel - 1) * _CONVOLUTION_ELEMENT_BYTES,
     )
 
@@ -270,7 +279,8 @@ def _mamba1(config: Mapping[str, Any]) -> LayerGroup:
         layers=1,
         mixer=Mixer.RECURRENT,
         mixer_parameters=3 * hidden * inner + inner * (2 * rank + 3 * state + kernel),
-        state_bytes=inner * (state * _STATE_ELEMENT_BYTES + (kernel - 1) * _CONVOLUTION_ELEMENT_BYTES),
+        state_bytes=inner
+        * (state * _state_element_bytes(config) + (kernel - 1) * _CONVOLUTION_ELEMENT_BYTES),
     )
 
 

@@ -7,8 +7,9 @@ from math import ceil
 from typing import Final
 
 from inferfleet.planning.efficiency import NETWORK_BYTES_PER_SECOND, Efficiency, efficiency_of
-from inferfleet.planning.memory import Split, kv_element_bytes
+from inferfleet.planning.memory import kv_element_bytes
 from inferfleet.planning.quantization import matrix_flops
+from inferfleet.planning.split import Split
 from inferfleet.values import Accelerator, LayerGroup, Mixer, ModelFacts
 
 _ACTIVATION_BYTES: Final = 2
