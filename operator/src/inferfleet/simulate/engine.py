@@ -1,0 +1,299 @@
+"""One engine: continuous batching with chunked prefill under a token budget, a batch limit and a KV cache.
+
+It follows vLLM's scheduler: decodes first, then prompts in order of arrival in chunks that fill the step's
+token budget; a prompt is admitted when the whole of it fits the cache; when decodes outgrow the cache the
+sequence admitted last is preempted and computed anew. All decodes advance together by one token a step, so
+they share one virtual clock, and pure decode steps are jumped over in closed form.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from itertools import accumulate
+from math import inf
+from typing import Final, Protocol
+
+from inferfleet.simulate.step_times import StepTimes
+from inferfleet.values import EngineSample
+
+TTFT_BOUNDS: Final = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+    *(20.0, 40.0, 80.0, 160.0, 640.0, 2560.0, inf),
+)
+"""Bucket bounds of vLLM's `time_to_first_token_seconds`."""
+
+ITL_BOUNDS: Final = (
+    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+    *(20.0, 40.0, 80.0, inf),
+)
+"""Bucket bounds of vLLM's `inter_token_latency_seconds`."""
+
+WATERMARK: Final = 0.01
+"""Share of the cache that admission leaves free, so that what was just admitted is not preempted at once."""
+
+
+class Job:
+    """A request inside an engine.
+
+    `prompt` is what must be computed before its next token: with what it had generated after a preemption.
+    """
+
+    __slots__ = ("at", "chunk", "computed", "first_at", "left", "offset", "order", "output", "prompt", "sent")
+
+    def __init__(self, at: float, prompt: int, output: int) -> None:
+        """A fresh request."""
+        self.at = at
+        self.sent = prompt
+        self.prompt = prompt
+        self.output = output
+        self.left = output
+        self.computed = 0
+        self.chunk = 0
+        self.first_at = -1.0
+        self.offset = 0
+        self.order = 0
+
+
+class Sink(Protocol):
+    """Who is told of first tokens and ends."""
+
+    def started(self, job: Job, now: float) -> None:
+        """The first token of a request is out."""
+
+    def finished(self, job: Job, now: float) -> None:
+        """The last token of a request is out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The engine's limits. `frontend_seconds` is what its API server adds to a time to first token."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_cache_tokens: int
+    frontend_seconds: float = 0.0
+
+
+class Engine:
+    """A running engine. `post(when, engine)` asks to be advanced then; a later post replaces it."""
+
+    __slots__ = (
+        *("_base", "_began", "_context", "_decoding", "_itl_counts", "_limits", "_mixed", "_orders", "_post"),
+        *("_prefilling", "_reserved", "_sink", "_steps", "_times", "_tokens", "_ttft_counts", "_waiting"),
+        *("_clock", "arrivals", "name", "preemptions", "version"),
+        *("_finished", "_finished_output", "_finished_prompt", "_prompts"),
+    )
+
+    def __init__(
+        self, name: str, times: StepTimes, limits: Limits, sink: Sink, post: Callable[[float, Engine], None]
+    ) -> None:
+        """An idle engine with an empty cache."""
+        self.name, self.version, self.arrivals, self.preemptions = name, 0, 0, 0
+        self._times, self._limits, self._sink, self._post = times, limits, sink, post
+        self._waiting: deque[Job] = deque()
+        self._prefilling: deque[Job] = deque()
+        self._decoding: list[tuple[int, int, Job]] = []
+        self._clock = self._orders = 0
+        self._context = self._reserved = 0
+        self._mixed, self._steps, self._began, self._base = False, 0, 0.0, 0.0
+        self._tokens = self._prompts = 0
+        self._finished = self._finished_prompt = self._finished_output = 0
+        self._ttft_counts = [0] * len(TTFT_BOUNDS)
+        self._itl_counts = [0] * len(ITL_BOUNDS)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait or run."""
+        return len(self._waiting) + len(self._prefilling) + len(self._decoding)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return len(self._waiting)
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens that hold the cache as of the last event, prompts under way in full."""
+        return self._context + self._reserved
+
+    def accept(self, job: Job, now: float) -> None:
+        """Take a request in. A decode run is cut at the end of the step under way if it can be admitted."""
+        self.arrivals += 1
+        self._waiting.append(job)
+        if not self._steps:
+            self._begin(now)
+        elif not self._mixed and len(self._waiting) == 1 and self._fits(job):
+            batch = len(self._decoding)
+            done = self._times.steps_in(now - self._began, self._base, batch, self._context)
+            steps = int(done) + 1
+            if steps < self._steps:
+                self._steps = steps
+                self.version += 1
+                lasts = self._times.seconds_of(steps, self._base, batch, self._context)
+                self._post(max(now, self._began + lasts), self)
+
+    def advance(self, now: float) -> None:
+        """Carry out the steps that end now, and begin the next."""
+        decoding, steps = self._decoding, self._steps
+        batch = len(decoding)
+        if batch:
+            self._clock += steps
+            self._context += batch * steps
+            self._tokens += batch * steps
+            self._itl_counts[bisect_left(ITL_BOUNDS, (now - self._began) / steps)] += batch * steps
+            while decoding and decoding[0][0] <= self._clock:
+                job = heappop(decoding)[2]
+                self._context -= job.offset + self._clock
+                self._end(job, now)
+        if self._mixed:
+            self._compute_prompts(now)
+        self._begin(now)
+
+    def abort(self) -> int:
+        """End at once; how many requests are cut off."""
+        lost = self.in_flight
+        self._waiting.clear()
+        self._prefilling.clear()
+        self._decoding.clear()
+        self._context = self._reserved = self._steps = 0
+        self.version += 1
+        return lost
+
+    def requests(self) -> Iterator[Job]:
+        """All requests inside, in no order."""
+        yield from self._waiting
+        yield from self._prefilling
+        yield from (job for _, _, job in self._decoding)
+
+    def sample(self, at: float, now: float, gate_phase: str) -> EngineSample:
+        """What a scrape would read; `at` is the same instant on the operator's clock."""
+        batch, done = len(self._decoding), 0
+        itl = self._itl_counts
+        if batch and self._steps and not self._mixed:
+            done = int(self._times.steps_in(now - self._began, self._base, batch, self._context))
+            done = min(done, self._steps)
+            if done:
+                itl = [*itl]
+                itl[bisect_left(ITL_BOUNDS, (now - self._began) / done)] += batch * done
+        return EngineSample(
+            worker=self.name,
+            at=at,
+            running=batch + len(self._prefilling),
+            waiting=len(self._waiting),
+            kv_usage=min(1.0, (self._context + self._reserved + batch * done) / self._limits.kv_cache_tokens),
+            prompt_tokens_total=self._prompts,
+            generation_tokens_total=self._tokens + batch * done,
+            arrivals_total=self.arrivals,
+            kv_cache_tokens=self._limits.kv_cache_tokens,
+            in_flight=self.in_flight,
+            gate_phase=gate_phase,
+            ttft_buckets=tuple(zip(TTFT_BOUNDS, accumulate(self._ttft_counts), strict=True)),
+            itl_buckets=tuple(zip(ITL_BOUNDS, accumulate(itl), strict=True)),
+            requests_total=self._finished,
+            request_prompt_tokens_total=self._finished_prompt,
+            request_output_tokens_total=self._finished_output,
+        )
+
+    def _begin(self, now: float) -> None:
+        """Admit what fits; begin a step with prompts, or as many decode steps as nothing can change in."""
+        limits, decoding = self._limits, self._decoding
+        if decoding and self._context + self._reserved + len(decoding) > limits.kv_cache_tokens:
+            self._preempt()
+        elif self._waiting:
+            self._admit()
+        batch = len(decoding)
+        self._began = now
+        self.version += 1
+        if self._prefilling:
+            tokens, context = self._cut_chunks(max(1, limits.max_num_batched_tokens - batch))
+            self._mixed, self._steps = True, 1
+            self._post(now + self._times.mixed(batch, self._context, tokens, context), self)
+        elif batch:
+            room = (limits.kv_cache_tokens - self._context) // batch
+            self._mixed, self._steps = False, max(1, min(decoding[0][0] - self._clock, room))
+            self._base = self._times.base(batch, self._context)
+            lasts = self._times.seconds_of(self._steps, self._base, batch, self._context)
+            self._post(now + lasts, self)
+        else:
+            self._mixed, self._steps = False, 0
+
+    def _fits(self, job: Job) -> bool:
+        """True if a slot and the cache have room for the job beside those that run."""
+        running = len(self._decoding) + len(self._prefilling)
+        if running >= self._limits.max_num_seqs:
+            return False
+        needed = self._context + self._reserved + job.prompt + running
+        return not running or needed <= self._limits.kv_cache_tokens * (1 - WATERMARK)
+
+    def _admit(self) -> None:
+        """Let in, in order, what fits and what this step's budget still reaches."""
+        waiting, prefilling = self._waiting, self._prefilling
+        room = self._limits.max_num_batched_tokens - len(self._decoding)
+        room -= sum(job.prompt - job.computed for job in prefilling)
+        while waiting and room > 0 and self._fits(waiting[0]):
+            job = waiting.popleft()
+            self._orders += 1
+            job.order = self._orders
+            self._reserved += job.prompt
+            room -= job.prompt
+            prefilling.append(job)
+
+    def _cut_chunks(self, room: int) -> tuple[int, float]:
+        """Give the budget to prompts in order; return how many tokens, and the mean context before them."""
+        tokens, weighted = 0, 0.0
+        for job in self._prefilling:
+            job.chunk = chunk = min(room - tokens, job.prompt - job.computed)
+            tokens += chunk
+            weighted += chunk * (job.computed + chunk / 2)
+        return tokens, weighted / tokens
+
+    def _compute_prompts(self, now: float) -> None:
+        """Advance the prompts by their chunks; those that are complete give a token and join the decodes."""
+        prefilling, clock = self._prefilling, self._clock
+        for job in prefilling:
+            job.computed += job.chunk
+        while prefilling and prefilling[0].computed >= prefilling[0].prompt:
+            job = prefilling.popleft()
+            self._reserved -= job.prompt
+            self._tokens += 1
+            job.left -= 1
+            if job.first_at < 0:
+                job.first_at = now + self._limits.frontend_seconds
+                self._prompts += job.prompt
+                self._ttft_counts[bisect_left(TTFT_BOUNDS, job.first_at - job.at)] += 1
+                self._sink.started(job, now)
+            if job.left:
+                self._context += job.prompt
+                job.offset = job.prompt - clock
+                heappush(self._decoding, (clock + job.left, job.order, job))
+            else:
+                self._end(job, now)
+
+    def _end(self, job: Job, now: float) -> None:
+        self._finished += 1
+        self._finished_prompt += job.sent
+        self._finished_output += job.output
+        self._sink.finished(job, now)
+
+    def _preempt(self) -> None:
+        """Send back whoever was admitted last until one more step fits: prompts under way go first."""
+        while self.in_flight > 1 and (
+            self._context + self._reserved + len(self._decoding) > self._limits.kv_cache_tokens
+        ):
+            if self._prefilling:
+                job = self._prefilling.pop()
+                self._reserved -= job.prompt
+            else:
+                last = max(range(len(self._decoding)), key=lambda index: self._decoding[index][1])
+                ends, _, job = self._decoding.pop(last)
+                heapify(self._decoding)
+                self._context -= job.offset + self._clock
+                job.left = ends - self._clock
+                job.prompt = job.offset + self._clock
+            job.computed = 0
+            self.preemptions += 1
+            self._waiting.appendleft(job)

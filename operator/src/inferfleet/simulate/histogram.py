@@ -1,0 +1,48 @@
+"""Latencies in logarithmic buckets: flat memory, percentiles within 2 %."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from math import exp, log
+from typing import Final
+
+_GROWTH: Final = 0.04
+"""Natural logarithm of the ratio between bucket bounds: its values are within 2 % of a bucket's middle."""
+
+_LEAST_SECONDS: Final = 1e-6
+
+
+class Histogram:
+    """Counts of values above zero; what is smaller than a microsecond counts as one."""
+
+    __slots__ = ("_buckets", "count", "total")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._buckets: defaultdict[int, int] = defaultdict(int)
+        self.count = 0
+        self.total = 0.0
+
+    def add(self, value: float, count: int = 1) -> None:
+        """Count a value so many times."""
+        self._buckets[int(log(value) / _GROWTH - 1e6) if value > _LEAST_SECONDS else _FLOOR] += count
+        self.count += count
+        self.total += value * count
+
+    @property
+    def mean(self) -> float:
+        """The exact mean, 0 of nothing."""
+        return self.total / self.count if self.count else 0.0
+
+    def percentile(self, percent: float) -> float:
+        """The value that `percent` of all do not exceed, 0 of nothing."""
+        wanted = self.count * percent / 100
+        seen = 0
+        for index in sorted(self._buckets):
+            seen += self._buckets[index]
+            if seen >= wanted:
+                return exp((index + 1e6 - 0.5) * _GROWTH)
+        return 0.0
+
+
+_FLOOR: Final = int(log(_LEAST_SECONDS) / _GROWTH - 1e6)
