@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from inferfleet_demo.kube import Kube, StepFailedError, eventually
 
 IMAGE = "inferfleet/operator:dev"  # has Python and aiohttp
-SCRIPT = "traffic.py"
+SCRIPT = Path(__file__).with_name("traffic.py")
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,24 @@ class Load:
     name: str
 
     @classmethod
-    def start(cls, kube: Kube, name: str, *, node_labels: dict[str, str], arguments: tuple[str, ...]) -> Load:
-        """Start a pod that runs the traffic script with these arguments, away from nodes about to be lost."""
-        source = files("inferfleet_demo").joinpath(SCRIPT).read_text()
+    def start(
+        cls,
+        kube: Kube,
+        name: str,
+        *,
+        node_labels: dict[str, str],
+        arguments: tuple[str, ...],
+        scripts: tuple[Path, ...] = (SCRIPT,),
+    ) -> Load:
+        """Start a pod that runs the last of these modules, away from nodes about to be lost."""
         config = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": "traffic"},
-            "data": {SCRIPT: source},
+            "metadata": {"name": name},
+            "data": {script.name: script.read_text() for script in scripts},
         }
         kube.kubectl("apply", "-f", "-", stdin=json.dumps(config))
+        places = [{"key": script.name, "path": f"{script.parent.name}/{script.name}"} for script in scripts]
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -45,12 +53,18 @@ class Load:
                     {
                         "name": "traffic",
                         "image": IMAGE,
-                        "command": ["python3", f"/traffic/{SCRIPT}", *arguments],
+                        "command": [
+                            "python3",
+                            "-m",
+                            f"{scripts[-1].parent.name}.{scripts[-1].stem}",
+                            *arguments,
+                        ],
+                        "workingDir": "/traffic",
                         "volumeMounts": [{"name": "script", "mountPath": "/traffic"}],
                         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
                     }
                 ],
-                "volumes": [{"name": "script", "configMap": {"name": "traffic"}}],
+                "volumes": [{"name": "script", "configMap": {"name": name, "items": places}}],
             },
         }
         kube.kubectl("delete", "pod", name, "--ignore-not-found", "--wait")

@@ -14,14 +14,14 @@ from inferfleet_local.source import Source
 CHECKOUT = Path(__file__).parents[4]
 
 
-def prepare() -> Scene:
+def prepare(nodes: int | None = None) -> Scene:
     """Return a scene on a cluster with real nodes and the checkout's images, empty of an earlier demo.
 
     Raises:
         ClusterError: when the cluster cannot be had; the message says what is missing.
     """
     began = time.monotonic()
-    found = cluster.resolve("nodes", images=cluster.IMAGES)
+    found = cluster.resolve("nodes", nodes=nodes, images=cluster.IMAGES)
     ours = found.source is Source.BUILT
     programs = binaries.built(found.flavour, found.where.cache) if ours else None
     path = binaries.search_path(programs) if programs else os.environ["PATH"]

@@ -30,7 +30,7 @@ NOTICE_SECONDS = 120
 TAINT = f"{INTERRUPTED}:NoSchedule"
 
 
-def install_the_chart(scene: Scene) -> None:
+def install_the_chart(scene: Scene, *options: str) -> None:
     """Install the operator with Helm: two replicas, one of them leads."""
     chart = scene.checkout / "charts" / "inferfleet"
     command = (
@@ -39,6 +39,7 @@ def install_the_chart(scene: Scene) -> None:
         *("--set", "image.repository=inferfleet/operator", "--set", "image.tag=dev"),
         # the tag stays the same when the checkout changes, so this is what rolls the pods
         *("--set-string", f"podAnnotations.built-from={image_key(IMAGES['operator'], scene.checkout)}"),
+        *options,
         *("--wait", "--timeout", "3m"),
     )
     scene.did(" ".join(command).replace(str(chart), "charts/inferfleet"))

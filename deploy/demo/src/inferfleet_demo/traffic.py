@@ -23,9 +23,10 @@ CLIENT_KEEPALIVE_SECONDS = 2.0
 
 @dataclass
 class Tally:
-    """What happened so far. `failures` keeps the first few messages."""
+    """What happened so far. `answered` counts first bytes; `failures` keeps the first few messages."""
 
     started: int = 0
+    answered: int = 0
     finished: int = 0
     failed: int = 0
     tokens: int = 0
@@ -58,6 +59,7 @@ async def stream_once(
     async with session.post(f"{url}/v1/chat/completions", json=body) as response:
         if response.status != 200:  # noqa: PLR2004
             raise IncompleteAnswerError(f"HTTP {response.status}: {(await response.text())[:200]}")
+        tally.answered += 1
         async for raw in response.content:
             line = raw.decode().strip()
             if not line.startswith("data:"):
@@ -79,18 +81,23 @@ async def stream_once(
         raise IncompleteAnswerError(f"stream ended at {tokens} tokens, finish_reason {finish}, done {done}")
 
 
-async def user(
-    session: aiohttp.ClientSession, args: argparse.Namespace, tally: Tally, stop: asyncio.Event
-) -> None:
-    """Ask again and again until told to stop or out of requests."""
-    body: dict[str, object] = {
-        "model": args.model,
-        "messages": [{"role": "user", "content": args.prompt}],
-        "max_tokens": args.max_tokens,
+def body_of(model: str, prompt: str, max_tokens: int) -> dict[str, object]:
+    """A streamed chat completion of exactly so many tokens."""
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": max_tokens,
         "ignore_eos": True,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+
+
+async def user(
+    session: aiohttp.ClientSession, args: argparse.Namespace, tally: Tally, stop: asyncio.Event
+) -> None:
+    """Ask again and again until told to stop or out of requests."""
+    body = body_of(args.model, args.prompt, args.max_tokens)
     while not stop.is_set() and (not args.requests or tally.started < args.requests):
         tally.started += 1
         began = time.monotonic()

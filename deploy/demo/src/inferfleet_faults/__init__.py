@@ -1,0 +1,1 @@
+"""The fault-injection proof: what clients, endpoints and replicas see while nodes, pods and operators go."""

@@ -1,0 +1,127 @@
+"""The table: a row for each thing that was done to the deployment."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from inferfleet_faults.requests import Asked
+from inferfleet_faults.watching import Pod, Watching
+
+
+@dataclass(frozen=True)
+class Happened:
+    """What was done, and when.
+
+    `victims` are the pods that had to go, `in_flight` what machines that died had in flight as they died.
+    `coming` counts the replicas that must come for them.
+    """
+
+    at: float
+    victims: tuple[Pod, ...]
+    coming: int
+    in_flight: int = 0
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. Times are seconds from the signal, taken when the API server's word arrived here.
+
+    `retried` were answered at a second attempt: nothing had come of the first. `counted` is what the operator
+    counted as lost, `in_flight` what was in flight on machines as they died.
+    """
+
+    title: str
+    requests: int
+    lost: int
+    retried: int
+    counted: int
+    in_flight: int
+    longest_request_seconds: float
+    endpoints_seconds: float | None
+    asked_seconds: float | None
+    ready_seconds: float | None
+    on_demand_bought: int
+    remark: str
+    problems: tuple[str, ...]
+
+
+def row(title: str, happened: Happened, watching: Watching, asked: Sequence[Asked], counted: int) -> Row:
+    """Put together what clients, API server and operator saw."""
+    new = watching.new_since(happened.at)
+    ready = sorted(pod.ready_at for pod in new if pod.ready_at)[: happened.coming]
+    out = watching.without_since(happened.at, frozenset(pod.name for pod in happened.victims))
+    problems = Counter(f"{one.kind}: {one.result}: {problem}" for one in asked for problem in one.problems)
+    return Row(
+        title=title,
+        requests=len(asked),
+        lost=sum(one.result == "lost" for one in asked),
+        retried=sum(one.result == "finished" and bool(one.problems) for one in asked),
+        counted=counted,
+        in_flight=happened.in_flight,
+        longest_request_seconds=max((one.seconds for one in asked), default=0.0),
+        endpoints_seconds=out - happened.at if out else None,
+        asked_seconds=new[0].seen_at - happened.at if new and happened.coming else None,
+        ready_seconds=ready[-1] - happened.at if ready and len(ready) == happened.coming else None,
+        on_demand_bought=sum(pod.capacity == "on-demand" for pod in new),
+        remark=happened.remark,
+        problems=tuple(f"{count} x {what}" for what, count in problems.most_common()),
+    )
+
+
+HEADINGS = (
+    "what happens",
+    "requests",
+    "lost",
+    "retried",
+    "counted",
+    "longest request",
+    "endpoints",
+    "asked for",
+    "Ready",
+    "on-demand bought",
+)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the table for people; times in seconds."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
+    for one in rows:
+        cells = (
+            f"{one.title}; {one.remark}" if one.remark else one.title,
+            one.requests,
+            f"{one.lost} of {one.in_flight} in flight" if one.in_flight else one.lost,
+            one.retried,
+            one.counted,
+            _seconds(one.longest_request_seconds),
+            _seconds(one.endpoints_seconds),
+            _seconds(one.asked_seconds),
+            _seconds(one.ready_seconds),
+            one.on_demand_bought,
+        )
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"  # noqa: PLR2004 - digits that mean something
+
+
+def write(rows: Sequence[Row], path: Path) -> None:
+    """Write rows as JSON; rows of the same title are replaced, so that a table can be made in parts."""
+    kept = json.loads(path.read_text()) if path.exists() else []
+    titles = {one.title for one in rows}
+    told = [*(old for old in kept if old["title"] not in titles), *map(asdict, rows)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def read(path: Path) -> list[Row]:
+    """Read what `write` wrote."""
+    return [Row(**{**one, "problems": tuple(one["problems"])}) for one in json.loads(path.read_text())]

@@ -1,0 +1,53 @@
+"""Many signals, nothing killed: how soon the endpoints let go, and how soon a replacement is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inferfleet_faults.faults import REPLACED_SECONDS
+from inferfleet_faults.stage import CAPACITY, RESERVED, SPOT_NODES, Stage
+
+TAINT = "aws-node-termination-handler/spot-itn"
+"""An interruption on whatever node it is, so that no kind of capacity is held to be short afterwards."""
+
+REPLICAS = 3
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Seconds from before the taint was written until the API server told of both."""
+
+    endpoints_seconds: float
+    asked_seconds: float
+
+
+def repeat(stage: Stage, count: int) -> list[Signal]:
+    """Taint one node after the other, two in a row while a third serves, from four on-demand nodes."""
+    for node in (RESERVED, *SPOT_NODES):
+        stage.scene.kube.run("kubectl", "label", "node", node, f"{CAPACITY}=on-demand", "--overwrite")
+    stage.patch_spec({"replicas": REPLICAS, "capacity": {"onDemand": {"base": REPLICAS}}})
+    found: list[Signal] = []
+    while len(found) < count:
+        stage.watching.until("all in service", lambda: _in_service(stage), REPLACED_SECONDS)
+        nodes = sorted({str(pod.node) for pod in stage.watching.staying()})
+        found += [_signal(stage, node) for node in nodes[:-1]]
+        for node in {str(pod.node) for pod in stage.watching.pods.values()}:
+            stage.untaint(node)
+    return found
+
+
+def _in_service(stage: Stage) -> bool:
+    pods, serving = stage.watching.alive(), stage.watching.endpoints[-1][1]
+    return len(pods) == REPLICAS and all(pod.name in serving and not pod.leaving for pod in pods)
+
+
+def _signal(stage: Stage, node: str) -> Signal:
+    watching = stage.watching
+    victims = frozenset(pod.name for pod in watching.staying() if pod.node == node)
+    at = stage.taint(node, TAINT)
+    watching.until("out of the endpoints", lambda: watching.without_since(at, victims) is not None, 30)
+    watching.until("a replacement asked for", lambda: bool(watching.new_since(at)), 30)
+    out = watching.without_since(at, victims)
+    signal = Signal((out or at) - at, watching.new_since(at)[0].seen_at - at)
+    print(signal, flush=True)
+    return signal

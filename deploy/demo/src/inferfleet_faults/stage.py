@@ -1,0 +1,194 @@
+"""A deployment of few replicas on reserved, on-demand and spot nodes, and the hands that break things."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from inferfleet_demo import steps
+from inferfleet_demo.kube import eventually
+from inferfleet_demo.scene import NAME, NAMESPACE, OPERATOR_NAMESPACE, Scene
+from inferfleet_faults.requests import Requests, clients_running
+from inferfleet_faults.watching import Pod, Watching
+from inferfleet_local.images import PAUSE_IMAGE
+
+SAFE, RESERVED = "if-node-1", "if-node-3"
+SPOT_NODES = ("if-node-2", "if-node-4")
+NODES = 4
+CAPACITY = "karpenter.sh/capacity-type"
+CAPACITY_SPEC = {
+    "onDemand": {"base": 1},
+    "spot": {"share": "100%"},
+    # short, so that the way back to spot is part of a run
+    "fallback": {"after": "10s", "hold": "20s"},
+}
+DEPLOYMENT = f"/apis/inferfleet.dev/v1alpha1/namespaces/{NAMESPACE}/inferencedeployments/{NAME}"
+
+
+@dataclass
+class Stage:
+    """The running deployment with its clients, and the hands that break things."""
+
+    scene: Scene
+    watching: Watching
+    requests: Requests
+
+    def settle(self, replicas: int, seconds: float = 300) -> None:
+        """Ask for so many replicas, one of them on stable capacity, the rest on spot; wait until it is so."""
+        self.scale(replicas)
+
+        def settled() -> bool:
+            pods, serving = self.watching.alive(), self.watching.endpoints[-1][1]
+            spot = [pod for pod in pods if pod.capacity == "spot"]
+            return (
+                len(pods) == replicas
+                and len(spot) == replicas - 1
+                and all(pod.ready and not pod.leaving and pod.name in serving for pod in pods)
+            )
+
+        self.watching.until(f"{replicas} replicas in service, {replicas - 1} on spot", settled, seconds)
+
+    def scale(self, replicas: int) -> float:
+        """Write `spec.replicas`."""
+        return self.patch_spec({"replicas": replicas})
+
+    def patch_spec(self, spec: Mapping[str, Any]) -> float:
+        """Change the deployment; the instant before."""
+        return self.watching.patch(DEPLOYMENT, {"spec": spec})
+
+    def spot(self) -> list[Pod]:
+        """The spot workers that stay."""
+        return [pod for pod in self.watching.staying() if pod.capacity == "spot"]
+
+    def stable(self) -> Pod:
+        """The one worker that is not on spot."""
+        return next(pod for pod in self.watching.staying() if pod.capacity != "spot")
+
+    def status(self) -> dict[str, Any]:
+        """The deployment's status."""
+        status: dict[str, Any] = self.watching.get(DEPLOYMENT).get("status", {})
+        return status
+
+    def lost(self) -> int:
+        """What the operator has counted as lost."""
+        return int(self.status().get("lostRequests", 0))
+
+    def taint(self, node: str, key: str) -> float:
+        """Taint a node; the instant before."""
+        path = f"/api/v1/nodes/{node}"
+        others = [taint for taint in self.watching.get(path)["spec"].get("taints", ()) if taint["key"] != key]
+        return self.watching.patch(
+            path, {"spec": {"taints": [*others, {"key": key, "effect": "NoSchedule"}]}}
+        )
+
+    def untaint(self, node: str) -> None:
+        """Take all signals off a node."""
+        path = f"/api/v1/nodes/{node}"
+        taints = self.watching.get(path)["spec"].get("taints", ())
+        left = [taint for taint in taints if taint["key"].startswith("node.kubernetes.io/")]
+        self.watching.patch(path, {"spec": {"taints": left or None, "unschedulable": None}})
+
+    def kill(self, node: str) -> float:
+        """Take a node's power; the instant before."""
+        before = time.time()
+        self._machine("kill", node)
+        return before
+
+    def start(self, node: str) -> None:
+        """Boot a node and take off what announced its end."""
+        self._machine("start", node)
+        self.untaint(node)
+
+    def _machine(self, act: str, node: str) -> None:
+        self.scene.did(f"node {act} {node}")
+        self.scene.kube.run(sys.executable, "-m", "inferfleet_local", "node", act, node)
+
+    def in_flight(self, pod: Pod) -> int:
+        """What a worker itself says to have in flight."""
+        with urllib.request.urlopen(f"http://{pod.ip}:8001/state", timeout=5) as answer:
+            return int(json.load(answer)["in_flight"]["requests"])
+
+    def await_busy(self, pods: list[Pod]) -> None:
+        """Wait until each of them has a long stream under way: something in flight at two looks in a row."""
+
+        def busy() -> bool | None:
+            return all(self.in_flight(pod) for pod in pods) or None
+
+        for _ in range(2):
+            eventually("requests in flight on the node that goes", busy, seconds=60, every=0.3)
+            time.sleep(0.3)
+
+    def kill_the_operator(self) -> str:
+        """SIGKILL the leading operator's container; says whose."""
+        lease = self.scene.kube.get("lease", "-n", OPERATOR_NAMESPACE)["items"][0]
+        leader = str(lease["spec"]["holderIdentity"])
+        arguments = ("delete", "pod", leader, "--grace-period=0", "--force", "-n", OPERATOR_NAMESPACE)
+        self.scene.kube.kubectl(*arguments)
+        return f"{leader} killed"
+
+
+def hog(node: str, gpus: int, name: str) -> dict[str, Any]:
+    """A pod of somebody else that takes GPUs of a node."""
+    container = {
+        "name": "main",
+        "image": PAUSE_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "resources": {"limits": {"nvidia.com/gpu": str(gpus)}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": "hog"}},
+        "spec": {
+            "nodeSelector": {"kubernetes.io/hostname": node},
+            "tolerations": [{"operator": "Exists"}],
+            "terminationGracePeriodSeconds": 0,
+            "enableServiceLinks": False,
+            "containers": [container],
+        },
+    }
+
+
+def prepare_nodes(scene: Scene) -> None:
+    """Heal all nodes, and make the third a reserved one with room for a single replica."""
+    kube = scene.kube
+    for node in kube.get("nodes")["items"]:
+        name = node["metadata"]["name"]
+        ready = {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"]
+        if ready != "True":
+            kube.run(sys.executable, "-m", "inferfleet_local", "node", "start", name)
+        for key in {taint["key"] for taint in node["spec"].get("taints", ())}:
+            if not key.startswith("node.kubernetes.io/"):
+                kube.run("kubectl", "taint", "node", name, f"{key}-")
+        kube.run("kubectl", "uncordon", name)
+    kube.run("kubectl", "label", "node", RESERVED, f"{CAPACITY}=reserved", "--overwrite")
+
+
+def prepare_deployment(scene: Scene) -> None:
+    """Install the operator away from what goes, and fix the number of replicas."""
+    kube = scene.kube
+    steps.install_the_chart(scene, "--set", f"nodeSelector.{CAPACITY.replace('.', chr(92) + '.')}=on-demand")
+    steps.apply_the_quickstart(scene)
+    if not kube.find("pod", "hog-reserved"):
+        kube.kubectl("create", "-f", "-", stdin=json.dumps(hog(RESERVED, 3, "hog-reserved")))
+    spec = {"autoscaling": {"mode": "Off"}, "replicas": 2, "capacity": CAPACITY_SPEC}
+    scene.kube.kubectl("patch", "infd", NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+@contextmanager
+def stage(scene: Scene, **counts: int) -> Iterator[Stage]:
+    """The deployment with two replicas in service and clients that ask without end."""
+    prepare_nodes(scene)
+    prepare_deployment(scene)
+    with Watching(scene.kube.kubeconfig) as watching:
+        found = Stage(scene, watching, Requests())
+        found.settle(2)
+        with clients_running(scene, {"kubernetes.io/hostname": SAFE}, **counts) as requests:
+            found.requests = requests
+            yield found
