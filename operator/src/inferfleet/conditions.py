@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from inferfleet.planning import Purchase
 from inferfleet.values import (
     Action,
     Condition,
@@ -57,6 +58,7 @@ class Findings:
     revision: str | None
     capacity_problem: Reason | None
     capacity_note: str
+    purchase: Purchase | None
     backoff_seconds: float
 
 
@@ -123,13 +125,22 @@ def _capacity_available(found: Findings) -> Verdict:
         return False, found.capacity_problem
     without = [worker for worker in found.staying if any(pod.unschedulable for pod in worker.pods)]
     if without:
-        said = _first(pod.unschedulable for worker in without for pod in worker.pods)
-        names = ", ".join(worker.name for worker in without)
-        message = f"{len(without)} of {len(found.staying)} replicas have no node ({names}): "
-        return False, Reason("Unschedulable", message + (said.message if said else ""))
+        return _without_node(found, without)
     if found.capacity_note:
         return True, Reason("Substituted", found.capacity_note)
     return True, Reason("Available", "every replica has a node or one on its way")
+
+
+def _without_node(found: Findings, without: Sequence[Worker]) -> Verdict:
+    """Replicas that no node has room for: one may be on its way, and Karpenter's reasons say more."""
+    names = ", ".join(worker.name for worker in without)
+    obstacle = found.purchase.obstacle if found.purchase else None
+    if found.purchase and obstacle is None:
+        return True, Reason("Buying", f"Karpenter is to buy nodes for {names}")
+    said = _first(pod.unschedulable for worker in without for pod in worker.pods)
+    message = f"{len(without)} of {len(found.staying)} replicas have no node ({names}): "
+    message += said.message if said else ""
+    return False, _with_tail(obstacle, message) if obstacle else Reason("Unschedulable", message)
 
 
 def _scaling_active(found: Findings) -> Verdict:

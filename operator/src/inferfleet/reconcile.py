@@ -53,7 +53,7 @@ def plan(observed: Observed, now: float) -> Plan:
         _usable_nodes(observed, interruptions),
         observed.pool_specs,
         observed.gpus_taken,
-        observed.node_pools or (),
+        observed.node_pools,
     )
     choice = choose(observed, pools)
     remembered = _scaling_memory(observed, choice)
@@ -80,6 +80,13 @@ def plan(observed: Observed, now: float) -> Plan:
         revision=choice.revision,
         capacity_problem=given.problem,
         capacity_note=given.note,
+        purchase=planning.expect_purchase(
+            [worker for worker in given.fleet.staying if any(pod.unschedulable for pod in worker.pods)],
+            pools,
+            observed.node_pools,
+            spec.capacity.fallback_after_seconds,
+            now,
+        ),
         backoff_seconds=given.pause_seconds,
     )
     said = conditions.judge(found)

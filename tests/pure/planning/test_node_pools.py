@@ -183,3 +183,42 @@ def test_a_nodepool_can_buy_what_its_requirements_leave_open(
     requirements: tuple[Requirement, ...], wanted: tuple[Requirement, ...], *, can: bool
 ):
     assert can_buy(node_pool(*requirements), wanted) is can
+
+
+@pytest.mark.parametrize(
+    ("label", "asked"),
+    [
+        ("karpenter.sh/nodepool", {SPOT: within(CAPACITY, "spot"), ON_DEMAND: within(CAPACITY, "on-demand")}),
+        (
+            "cloud.google.com/gke-nodepool",
+            {
+                SPOT: within("cloud.google.com/gke-provisioning", "spot", "preemptible"),
+                ON_DEMAND: within("cloud.google.com/gke-provisioning", "standard"),
+            },
+        ),
+        (
+            "eks.amazonaws.com/nodegroup",
+            {
+                SPOT: within("eks.amazonaws.com/capacityType", "SPOT"),
+                ON_DEMAND: within("eks.amazonaws.com/capacityType", "ON_DEMAND"),
+            },
+        ),
+        (
+            "kubernetes.azure.com/agentpool",
+            {
+                SPOT: within("kubernetes.azure.com/scalesetpriority", "spot"),
+                ON_DEMAND: Requirement("kubernetes.azure.com/scalesetpriority", "NotIn", ("spot",)),
+            },
+        ),
+    ],
+)
+def test_a_capacity_type_is_asked_for_in_the_words_of_the_cloud_before_a_node_exists(
+    label: str, asked: dict[CapacityType, Requirement]
+):
+    spec = PoolSpec(
+        "mine", node_labels={label: "gpu"}, accelerator_name="L4", capacity_types=(SPOT, ON_DEMAND)
+    )
+    (pool,) = discover_pools((), [spec], {})
+    assert {offer.capacity_type: offer.requirements for offer in pool.offers} == {
+        kind: (requirement,) for kind, requirement in asked.items()
+    }

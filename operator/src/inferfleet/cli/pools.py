@@ -11,7 +11,8 @@ from inferfleet.api import GPUPool
 from inferfleet.cli.cluster import ask, console
 from inferfleet.cluster.client import NOT_FOUND, ApiFailure, ApiServer
 from inferfleet.cluster.project import gpus_taken, project_gpu_use, project_node
-from inferfleet.cluster.resources import GPU_POOLS, NODES, PODS
+from inferfleet.cluster.project_node_pools import project_node_pool
+from inferfleet.cluster.resources import GPU_POOLS, NODE_POOLS, NODES, PODS, Resource
 from inferfleet.planning import discover_pools
 from inferfleet.values import Pool
 
@@ -23,13 +24,15 @@ async def find_pools(api: ApiServer) -> tuple[Pool, ...]:
     nodes = await api.get(NODES.path())
     pods = await api.get(PODS.path(), {"fieldSelector": "spec.nodeName!="})
     uses = [use for raw in pods["items"] if (use := project_gpu_use(raw))]
-    specs = [GPUPool.parse(raw).to_values() for raw in await _pool_objects(api)]
-    return discover_pools([project_node(raw) for raw in nodes["items"]], specs, gpus_taken(uses, ()))
+    specs = [GPUPool.parse(raw).to_values() for raw in await _optional(api, GPU_POOLS)]
+    node_pools = [project_node_pool(raw) for raw in await _optional(api, NODE_POOLS)]
+    known = [project_node(raw) for raw in nodes["items"]]
+    return discover_pools(known, specs, gpus_taken(uses, ()), node_pools)
 
 
-async def _pool_objects(api: ApiServer) -> list[dict[str, Any]]:
+async def _optional(api: ApiServer, resource: Resource) -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = (await api.get(GPU_POOLS.path()))["items"]
+        found: list[dict[str, Any]] = (await api.get(resource.path()))["items"]
     except ApiFailure as failure:
         if failure.status == NOT_FOUND:
             return []

@@ -8,17 +8,20 @@ from inferfleet.planning.facts import model_facts
 from inferfleet.planning.feedback import correct, still_valid
 from inferfleet.planning.pools import discover_pools
 from inferfleet.planning.prices import default_price
+from inferfleet.planning.purchases import Purchase, expect_purchase
 from inferfleet.planning.tensors import Tensor
 
 __all__ = [
     "ACCELERATORS",
     "ModelFactsError",
+    "Purchase",
     "Tensor",
     "catalogue_facts",
     "catalogue_ids",
     "correct",
     "default_price",
     "discover_pools",
+    "expect_purchase",
     "find_accelerator",
     "model_facts",
     "plan_layout",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import product
 from typing import Final
 
@@ -23,6 +24,9 @@ from inferfleet.values import Accelerator, CapacityType, Offer, PoolSpec, Requir
 
 # labels that Karpenter knows of a machine before it buys it
 BUYABLE: Final = frozenset({KARPENTER_GPU, KARPENTER_COUNT, KARPENTER_MEMORY, INSTANCE_TYPE})
+
+
+KARPENTER: Final = "karpenter.sh"
 
 
 def make_offers(
@@ -54,8 +58,8 @@ def make_offers(
     if sold:
         stated |= sold.places
     per_node = spec.gpus_per_node or (members[0].count if members else sold.gpus if sold else 1)
-    karpenter = bool(
-        sold or spec.instance_types or any(key.startswith("karpenter.") for key in spec.node_labels)
+    clouds = {_domain(key) for key in spec.node_labels} | (
+        {KARPENTER} if sold or spec.instance_types else set()
     )
     offers = []
     for capacity_type, zone in sorted(stated | set(places)):
@@ -75,7 +79,7 @@ def make_offers(
                 free_gpus=sum(
                     max(0, member.node.gpus - gpus_taken.get(member.node.name, 0)) for member in here
                 ),
-                requirements=_capacity_requirements(capacity_type, members, karpenter=karpenter)
+                requirements=_capacity_requirements(capacity_type, members, clouds)
                 + ((Requirement(ZONE, "In", (zone,)),) if zone else ()),
             )
         )
@@ -83,16 +87,17 @@ def make_offers(
 
 
 def _capacity_requirements(
-    capacity_type: CapacityType, members: Sequence[GpuNode], *, karpenter: bool
+    capacity_type: CapacityType, members: Sequence[GpuNode], clouds: AbstractSet[str]
 ) -> tuple[Requirement, ...]:
-    """Select one capacity type in the words of the cloud that the pool's nodes are from.
+    """Select one capacity type in the words of the cloud that the pool's nodes are from, or will be from.
 
-    Where every node is of that type and no label says so, nothing is required. Where there is no node yet and
-    Karpenter is to buy one, it must be told: it takes what is cheapest.
+    Where every node is of that type and no label says so, nothing is required.
     """
-    if karpenter and not members:
-        return (Requirement(CAPACITY, "In", (capacity_type.value,)),)
-    used = [label for label in CAPACITY_LABELS if any(label.key in node.node.labels for node in members)]
+
+    def speaks(key: str) -> bool:
+        return any(key in node.node.labels for node in members) if members else _domain(key) in clouds
+
+    used = [label for label in CAPACITY_LABELS if speaks(label.key)]
     named = [label for label in used if label.capacity_type is capacity_type]
     alike = [node for node in members if read_capacity_type(node.node.labels) is capacity_type]
     for label in named:
@@ -103,3 +108,9 @@ def _capacity_requirements(
         other = {label.key: label.values for label in used if label.capacity_type is CapacityType.SPOT}
         return tuple(Requirement(key, "NotIn", values) for key, values in sorted(other.items()))
     return (Requirement(CAPACITY, "In", (capacity_type.value,)),)
+
+
+def _domain(key: str) -> str:
+    """Whose label it is; all of Karpenter's providers speak of capacity alike."""
+    domain = key.partition("/")[0]
+    return KARPENTER if domain.startswith("karpenter.") else domain

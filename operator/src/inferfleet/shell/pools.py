@@ -28,7 +28,7 @@ async def tell_pools(api: FencedApi, views: Views, wakes: Wakes) -> Never:
     changed = wakes.of(POOLS)
     while True:
         changed.clear()
-        found = discover_pools(views.all_nodes(), views.pool_specs(), views.gpus_taken())
+        found = discover_pools(views.all_nodes(), views.pool_specs(), views.gpus_taken(), views.node_pools())
         by_name = {pool.name: pool for pool in found}
         for record in list(views.pools.view.items.values()):
             await _tell(api, views, record, pool_status(by_name.get(record.name), record.generation))

@@ -22,9 +22,10 @@ from inferfleet.cluster.project import (
     project_pod,
 )
 from inferfleet.cluster.project_claims import project_claim, project_node_event
+from inferfleet.cluster.project_node_pools import project_node_pool
 from inferfleet.disruption import EVENT_REASONS
 from inferfleet.telemetry.source import Target
-from inferfleet.values import Node, NodeClaim, NodeEvent, PodPhase, PoolSpec, Reason, Worker, labels
+from inferfleet.values import Node, NodeClaim, NodeEvent, NodePool, PodPhase, PoolSpec, Reason, Worker, labels
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ class Views:
         self.nodes = Informer(api, _nodes(), wake)
         self.pools = Informer(api, _pools(), wake)
         self.claims = Informer(api, _claims(), wake)
+        self.karpenter_pools = Informer(api, _node_pools(), wake)
         self.node_events = Informer(api, _node_events("Node"), wake)
         self.claim_events = Informer(api, _node_events("NodeClaim"), wake)
         self.services = Informer(api, _objects(resources.SERVICES), wake)
@@ -124,6 +126,7 @@ class Views:
             self.nodes,
             self.pools,
             self.claims,
+            self.karpenter_pools,
             self.node_events,
             self.claim_events,
             self.services,
@@ -174,6 +177,11 @@ class Views:
     def node_claims(self) -> tuple[NodeClaim, ...]:
         """All of Karpenter's NodeClaims, by name."""
         items = self.claims.view.items
+        return tuple(items[key] for key in sorted(items))
+
+    def node_pools(self) -> tuple[NodePool, ...]:
+        """All of Karpenter's NodePools, by name."""
+        items = self.karpenter_pools.view.items
         return tuple(items[key] for key in sorted(items))
 
     def events_of_nodes(self) -> tuple[NodeEvent, ...]:
@@ -280,6 +288,17 @@ def _claims() -> Kind[NodeClaim]:
         return (EVERYONE,) if before and after and replace(before, node=after.node) != after else ()
 
     return Kind(resources.NODE_CLAIMS, project_claim, concerns, optional=True)
+
+
+def _node_pools() -> Kind[NodePool]:
+    """Karpenter's NodePools, where Karpenter is."""
+
+    def concerns(before: NodePool | None, after: NodePool | None) -> Iterable[str]:
+        """What it has bought is seen on the nodes."""
+        same = before and after and replace(before, gpus=after.gpus) == after
+        return () if same else (EVERYONE,)
+
+    return Kind(resources.NODE_POOLS, project_node_pool, concerns, optional=True)
 
 
 def _node_events(about: str) -> Kind[NodeEvent]:

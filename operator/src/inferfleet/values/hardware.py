@@ -113,13 +113,15 @@ class NodePool:
     """A NodePool of Karpenter: machines that can be bought, whether or not one of them exists yet.
 
     `requirements` bound what it buys; the labels that it gives its nodes are among them. `gpu_limit` is how
-    many GPUs it may have in all, None for any number. `problem` is why it buys nothing now.
+    many GPUs it may have in all, None for any number; `gpus` is how many it has. `problem` is why it buys
+    nothing now.
     """
 
     name: str
     requirements: tuple[Requirement, ...] = ()
     taints: tuple[Taint, ...] = ()
     gpu_limit: int | None = None
+    gpus: int = 0
     problem: Reason | None = None
 
 

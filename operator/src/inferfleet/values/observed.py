@@ -27,8 +27,7 @@ class Observed:
     `interruptions` are those of the last pass. `previous_conditions` are what was last said, so that an Event
     tells of a change once. `lost_requests` is the count so far. `wake` is True when a request waits for a
     deployment without replicas. `spec_known` is False when no spec ever made sense, so that `spec` holds a
-    name and no wish: then nothing is added or taken away. `node_pools` are Karpenter's, None where the cluster
-    has no Karpenter.
+    name and no wish: then nothing is added or taken away. `node_pools` are Karpenter's.
     """
 
     spec: DeploymentSpec
@@ -53,7 +52,7 @@ class Observed:
     lost_requests: int = 0
     wake: bool = False
     spec_known: bool = True
-    node_pools: tuple[NodePool, ...] | None = None
+    node_pools: tuple[NodePool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
