@@ -9,8 +9,8 @@ from math import ceil
 from typing import Final, Protocol
 
 from inferfleet import planning
-from inferfleet.planning.memory import Split
 from inferfleet.planning.speed import StepModel, step_model
+from inferfleet.planning.split import Split
 from inferfleet.simulate.engine import Limits
 from inferfleet.simulate.nodes import Cloud, ColdStart, Provider, SimulatedPool
 from inferfleet.simulate.policy import ReplicaFacts, Request, Setting
