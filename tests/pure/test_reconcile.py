@@ -22,6 +22,7 @@ from inferfleet.values import (
     DrainCause,
     EngineSpec,
     IntOrPercent,
+    LossCause,
     MarkDraining,
     ModelSpec,
     Observed,
@@ -357,6 +358,7 @@ def test_a_node_that_dies_costs_what_was_in_flight_on_it_and_that_is_counted() -
     world.run_until(lambda w: victim not in w.workers, 60)
     made = world.step()
     assert made.lost_requests == world.lost == 2
+    assert made.lost == ((LossCause.NODE_LOST, 2),)
     world.run_until(lambda w: len(w.endpoints) == 2)
     world.run(60)
     assert world.last is not None
@@ -370,7 +372,7 @@ def test_streams_longer_than_the_notice_are_cut_at_the_deadline_and_counted() ->
     world.taint("spot", SPOT_TAINT)
     took = world.run_until(lambda w: victim not in w.workers, 130)
     assert took >= 100
-    assert world.step().lost_requests == 1
+    assert world.step().lost == ((LossCause.INTERRUPTION, 1),)
 
 
 def test_replicas_that_end_by_themselves_are_replaced_with_growing_pauses() -> None:

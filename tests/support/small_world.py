@@ -22,6 +22,7 @@ from inferfleet.values import (
     DeploymentSpec,
     EngineSample,
     EngineSpec,
+    LastWords,
     MarkDraining,
     ModelSpec,
     Node,
@@ -124,6 +125,7 @@ class SmallWorld:
     plans: list[tuple[float, Plan]] = field(default_factory=list)
     checks: list[Callable[[SmallWorld, Plan], None]] = field(default_factory=list)
     deaf: bool = False
+    last_words: list[LastWords] = field(default_factory=list)
     notices: dict[str, tuple[str, float | None, str]] = field(default_factory=dict)
     _uids: int = 0
 
@@ -208,7 +210,9 @@ class SmallWorld:
             capacity=memory.capacity,
             interruptions=memory.interruptions,
             previous_conditions=memory.previous_conditions,
-            lost_requests=memory.lost_requests,
+            lost=memory.lost,
+            accounts=memory.accounts,
+            last_words=tuple(self.last_words),
         )
 
     # -- how it moves ---------------------------------------------------------------------------------------
@@ -233,7 +237,8 @@ class SmallWorld:
             planned_from=made.planned_from,
             previous_conditions=made.conditions,
             interruptions=made.interruptions,
-            lost_requests=made.lost_requests,
+            lost=made.lost,
+            accounts=made.accounts,
         )
         if made.actions:
             self.plans.append((self.now, made))

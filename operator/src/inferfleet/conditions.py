@@ -210,7 +210,7 @@ def announce(
     previous: Sequence[Condition],
     actions: Iterable[Action],
     scaled: Reason | None,
-    lost: int,
+    lost: Reason | None,
 ) -> tuple[Event, ...]:
     """Events for what changed against what was said last, and for what is about to be done."""
     before = {condition.type: condition for condition in previous}
@@ -219,7 +219,7 @@ def announce(
         events.append(Event(scaled))
     events.extend(_action_events(actions))
     if lost:
-        events.append(Event(Reason("RequestsLost", f"{lost} requests got no whole answer"), warning=True))
+        events.append(Event(lost, warning=True))
     return tuple(dict.fromkeys(events))
 
 

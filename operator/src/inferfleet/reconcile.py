@@ -14,6 +14,7 @@ from inferfleet.disruption import Scene
 from inferfleet.layouts import Choice, choose, revision_of
 from inferfleet.supply import Demand, Fleet, Supply, divide, supply
 from inferfleet.values import (
+    Account,
     Action,
     CapacityType,
     EngineSample,
@@ -63,7 +64,7 @@ def plan(observed: Observed, now: float) -> Plan:
     decision, memory = _scale(observed, measured, fleet, remembered, now)
     given = supply(Demand(observed, choice, pools, fleet, decision, scene))
     actions = _act(observed, given, decision, scene)
-    lost = disruption.count_lost(observed.scaling.samples, samples, observed.workers)
+    lost, accounts = _settle(observed, samples, scene)
     _, drift = _corrected(choice.layout, spec.workload, samples, memory.tokens_per_second_per_replica)
     found = conditions.Findings(
         observed=observed,
@@ -96,7 +97,7 @@ def plan(observed: Observed, now: float) -> Plan:
     return Plan(
         actions=actions,
         events=conditions.announce(
-            said, observed.previous_conditions, actions, decision.reason if changed else None, lost
+            said, observed.previous_conditions, actions, decision.reason if changed else None, _mourn(lost)
         ),
         conditions=said,
         planning=choice.planning,
@@ -110,7 +111,8 @@ def plan(observed: Observed, now: float) -> Plan:
         ready=sum(worker.ready for worker in observed.workers),
         desired=decision.desired,
         spot_ready=sum(w.ready and w.offer.capacity_type is CapacityType.SPOT for w in observed.workers),
-        lost_requests=observed.lost_requests + lost,
+        lost=disruption.add_losses(observed.lost, lost),
+        accounts=accounts,
         dollars_per_hour=dollars,
         dollars_per_million_tokens=capacity.dollars_per_million_tokens(dollars, decision.tokens_per_second),
         next_look_seconds=_next_look(given, decision, actions),
@@ -194,6 +196,22 @@ def _corrected(
         return None, ()
     sizes: Iterable[int] = (s.kv_cache_tokens for s in samples.values() if s.kv_cache_tokens)
     return planning.correct(layout, workload, min(sizes, default=None), tokens_per_second)
+
+
+def _settle(
+    observed: Observed, samples: Mapping[str, EngineSample], scene: Scene
+) -> tuple[disruption.Losses, tuple[Account, ...]]:
+    """Who is missing from a view that cannot be trusted may be there all the same."""
+    if observed.view_stale:
+        return (), observed.accounts
+    books = disruption.Books(
+        observed.accounts, samples, observed.workers, scene.interruptions, observed.last_words
+    )
+    return disruption.settle(books)
+
+
+def _mourn(lost: disruption.Losses) -> Reason | None:
+    return Reason("RequestsLost", disruption.describe(lost)) if lost else None
 
 
 def _next_look(given: Supply, decision: ScalingDecision, actions: Sequence[Action]) -> float:

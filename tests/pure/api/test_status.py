@@ -24,6 +24,7 @@ from inferfleet.values import (
     Interruption,
     InterruptionKind,
     Layout,
+    LossCause,
     ModelSpec,
     Observed,
     Offer,
@@ -120,7 +121,8 @@ PLAN = Plan(
     ready=2,
     desired=3,
     spot_ready=1,
-    lost_requests=4,
+    lost=((LossCause.NODE_LOST, 3), (LossCause.CRASH, 1)),
+    accounts=(),
     dollars_per_hour=176.1234,
     dollars_per_million_tokens=7.18349,
     next_look_seconds=5.0,
@@ -215,7 +217,7 @@ def test_what_must_survive_a_restart_comes_back() -> None:
     assert memory.capacity == PLAN.capacity
     assert memory.interruptions == PLAN.interruptions
     assert (memory.current_layout, memory.current_revision) == (H100_TP4, "r1")
-    assert (memory.planned_from, memory.lost_requests) == ("f00", 4)
+    assert (memory.planned_from, memory.lost) == ("f00", PLAN.lost)
     assert memory.previous_conditions == PLAN.conditions
 
 

@@ -14,7 +14,6 @@ from inferfleet.disruption import (
     Victims,
     ask_to_leave,
     choose_victims,
-    count_lost,
     drain,
     find_departures,
     put_into_service,
@@ -455,20 +454,6 @@ def test_failures_of_replicas_back_off_and_are_forgotten() -> None:
     assert backoff_seconds((NOW - 50, NOW - 20, NOW), NOW + 5) == 15.0
     assert backoff_seconds(tuple(NOW + n for n in range(20)), NOW + 19) == 300.0
     assert record_failures(known, [], NOW + 1801) == ()
-
-
-# -- accounting ----------------------------------------------------------------------------------------------
-
-
-def test_lost_requests_are_counted_once_and_by_whoever_lost_them() -> None:
-    before = [EngineSample("w", 1.0, 2, 0, in_flight=2, lost_total=1)]
-    same = {"w": before[0]}
-    assert count_lost(before, same, [worker()]) == 0
-    assert count_lost(before, {"w": replace(before[0], at=2.0, lost_total=4)}, [worker()]) == 3
-    assert count_lost(before, {"w": replace(before[0], at=2.0, lost_total=0)}, [worker()]) == 0
-    assert count_lost(before, {}, []) == 2, "a worker that is gone took its requests along"
-    assert count_lost(before, {}, [worker()]) == 0, "one that is only silent did not"
-    assert count_lost([], same, [worker()]) == 0
 
 
 # -- invariants ----------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What must survive a restart of the operator lives in the status: how it is written, and read back.
 
-Samples and windows are not kept: after a restart new ones fill, and until then the number of replicas holds.
+Samples, windows and accounts are not kept: after a restart new ones fill, and until then the number of
+replicas holds.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from typing import Final
 from inferfleet.api import status as written
 from inferfleet.api.resource import instant, timestamp
 from inferfleet.values import (
+    Account,
     CapacityMemory,
     Condition,
     ConditionType,
     Interruption,
     Layout,
+    LossCause,
     OfferKey,
     Prediction,
     Reason,
@@ -38,7 +41,8 @@ class Memory:
     planned_from: str | None
     previous_conditions: tuple[Condition, ...]
     interruptions: tuple[Interruption, ...]
-    lost_requests: int
+    lost: tuple[tuple[LossCause, int], ...]
+    accounts: tuple[Account, ...] = ()
 
 
 def memory_from_status(status: written.InferenceDeploymentStatus) -> Memory:
@@ -53,7 +57,7 @@ def memory_from_status(status: written.InferenceDeploymentStatus) -> Memory:
             _condition(condition) for condition in status.conditions if condition.type in set(ConditionType)
         ),
         interruptions=tuple(_interruption(interruption) for interruption in status.interruptions),
-        lost_requests=status.lost_requests,
+        lost=_lost(status),
     )
 
 
@@ -183,6 +187,13 @@ def _layout(plan: written.PlanStatus) -> Layout:
         dtype=plan.dtype,
         warnings=tuple(Reason(warning.reason, warning.message) for warning in plan.warnings),
     )
+
+
+def _lost(status: written.InferenceDeploymentStatus) -> tuple[tuple[LossCause, int], ...]:
+    """The count by cause; a status of an earlier release has the sum only."""
+    known = tuple((entry.cause, entry.requests) for entry in status.lost_by_cause)
+    rest = status.lost_requests - sum(count for _, count in known)
+    return known or (((LossCause.CRASH, rest),) if rest > 0 else ())
 
 
 def _scaling(scaling: written.ScalingStatus) -> ScalingMemory:

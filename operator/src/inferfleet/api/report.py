@@ -42,6 +42,7 @@ def status_from_plan(
         queue=round(decision.queue) if decision else None,
         tokens_per_second=round(decision.tokens_per_second) if decision else None,
         lost_requests=plan.lost_requests,
+        lost_by_cause=[written.LostStatus(cause=cause, requests=count) for cause, count in plan.lost],
         revision=plan.revision,
         plan=plan_status(plan.layout, _why(plan), plan.planned_from) if plan.layout else None,
         rejected=[

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from inferfleet.api.resource import StatusPart
-from inferfleet.values import CapacityType, InterruptionKind
+from inferfleet.values import CapacityType, InterruptionKind, LossCause
 
 Text = Annotated[str, Field(max_length=4096)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -269,6 +269,15 @@ class InterruptionStatus(StatusPart):
     """When the node goes, if that is known."""
 
 
+class LostStatus(StatusPart):
+    """Requests that were cut off by one cause."""
+
+    cause: LossCause
+    """What they were lost to; `deadline` is that of a voluntary drain."""
+    requests: int
+    """How many."""
+
+
 class CostStatus(StatusPart):
     """What the replicas cost."""
 
@@ -303,6 +312,8 @@ class InferenceDeploymentStatus(StatusPart):
     """Measured tokens/s, for the TOK/S column."""
     lost_requests: int = 0
     """Requests that were cut off, since the deployment was made."""
+    lost_by_cause: list[LostStatus] = []
+    """What they were lost to."""
     revision: str | None = None
     """The newest revision of the workers."""
     plan: PlanStatus | None = None

@@ -44,8 +44,9 @@ class Kind(Generic[T]):
 
     `project` may answer None: the object is of no interest (any more). `concerns` names who must look again
     after a change from the old value to the new one (None where there is none). `group` names the set under
-    which `View.of` finds the value. `namespace` limits the view to one. An `optional` kind may be unknown to
-    the API server, or forbidden to us: then its view is empty, and is tried again from time to time.
+    which `View.of` finds the value. `namespace` limits the view to one. `dropped` is called with every value
+    that goes. An `optional` kind may be unknown to the API server, or forbidden to us: its view is then
+    empty, and asked for again from time to time.
     """
 
     resource: Resource
@@ -55,6 +56,7 @@ class Kind(Generic[T]):
     field_selector: str = ""
     group: Callable[[T], str] | None = None
     namespace: str | None = None
+    dropped: Callable[[T], None] | None = None
     optional: bool = False
 
     @property
@@ -165,6 +167,8 @@ class View(Generic[T]):
         before = self.items.pop(key, None)
         if before is not None:
             self._leave_group(key, before)
+            if self.kind.dropped:
+                self.kind.dropped(before)
             self._tell(before, None)
 
     def _leave_group(self, key: Key, value: T | None) -> None:

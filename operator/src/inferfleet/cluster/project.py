@@ -13,6 +13,7 @@ from inferfleet.values import (
     CapacityType,
     Drain,
     DrainCause,
+    LastWords,
     Node,
     OfferKey,
     PodPhase,
@@ -22,6 +23,7 @@ from inferfleet.values import (
     WorkerPod,
     labels,
 )
+from inferfleet_wire import State, WireError
 
 Raw = Mapping[str, Any]
 
@@ -57,6 +59,7 @@ class PodRecord:
     offer: OfferKey
     gpus: int
     pod: WorkerPod
+    last_words: LastWords | None = None
 
 
 def key_of(namespace: str, name: str) -> str:
@@ -99,6 +102,7 @@ def project_pod(raw: Raw) -> PodRecord | None:
             restarts=sum(container.get("restartCount", 0) for container in containers),
             drain=read_drain(metadata.get("annotations", {}).get(labels.DRAIN_ANNOTATION)),
         ),
+        last_words=read_last_words(tags[labels.WORKER], status),
     )
 
 
@@ -192,6 +196,20 @@ def read_drain(text: str | None) -> Drain | None:
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def read_last_words(worker: str, status: Raw) -> LastWords | None:
+    """What the supervisor of the engine that ended last left as its container's termination message."""
+    for container in status.get("containerStatuses", ()):
+        for state in (container.get("state", {}), container.get("lastState", {})):
+            message = (state.get("terminated") or {}).get("message", "")
+            try:
+                left = State.from_json(message)
+            except WireError:
+                continue
+            lost = tuple((cause, float(count)) for cause, count in sorted(left.lost_total.items()))
+            return LastWords(worker, left.instance, lost)
+    return None
 
 
 def seconds(timestamp: str) -> float:

@@ -1,6 +1,6 @@
 """What counts as an interruption, who leaves, and the one machine by which all leave."""
 
-from inferfleet.disruption.accounting import count_lost
+from inferfleet.disruption.accounting import Books, Losses, add_losses, describe, settle
 from inferfleet.disruption.classify import Sights, classify, is_message
 from inferfleet.disruption.departures import Departure, Scene, ask_to_leave, find_departures
 from inferfleet.disruption.drain import drain, put_into_service
@@ -10,19 +10,23 @@ from inferfleet.disruption.victims import Victims, choose_victims
 
 __all__ = [
     "EVENT_REASONS",
+    "Books",
     "Departure",
+    "Losses",
     "Rollout",
     "Scene",
     "Sights",
     "Victims",
+    "add_losses",
     "ask_to_leave",
     "backoff_seconds",
     "choose_victims",
     "classify",
-    "count_lost",
+    "describe",
     "drain",
     "find_departures",
     "is_message",
     "put_into_service",
     "record_failures",
+    "settle",
 ]

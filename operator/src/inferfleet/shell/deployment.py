@@ -186,7 +186,9 @@ class DeploymentLoop:
             capacity=memory.capacity,
             interruptions=memory.interruptions,
             previous_conditions=memory.previous_conditions,
-            lost_requests=memory.lost_requests,
+            lost=memory.lost,
+            accounts=memory.accounts,
+            last_words=views.last_words(self._key),
             view_stale=views.problem(),
             wake=self._all.signals.wakes(record, now),
         )
@@ -244,7 +246,8 @@ class DeploymentLoop:
             planned_from=plan.planned_from,
             previous_conditions=plan.conditions,
             interruptions=plan.interruptions,
-            lost_requests=plan.lost_requests,
+            lost=plan.lost,
+            accounts=plan.accounts,
         )
 
     async def _tell(self, plan: Plan, observed: Observed, record: DeploymentRecord, now: float) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Never
 
@@ -25,13 +26,26 @@ from inferfleet.cluster.project_claims import project_claim, project_node_event
 from inferfleet.cluster.project_node_pools import project_node_pool
 from inferfleet.disruption import EVENT_REASONS
 from inferfleet.telemetry.source import Target
-from inferfleet.values import Node, NodeClaim, NodeEvent, NodePool, PodPhase, PoolSpec, Reason, Worker, labels
+from inferfleet.values import (
+    LastWords,
+    Node,
+    NodeClaim,
+    NodeEvent,
+    NodePool,
+    PodPhase,
+    PoolSpec,
+    Reason,
+    Worker,
+    labels,
+)
 
 log = logging.getLogger(__name__)
 
 Raw = Mapping[str, Any]
 
 EVERYONE: Final = "*"
+# Pods that went and whose engine's last words may still be asked for: by the next pass of their deployment.
+REMEMBERED: Final = 512
 OURS: Final = f"{labels.MANAGED_BY}={labels.FIELD_MANAGER}"
 OTHERS: Final = f"{labels.MANAGED_BY}!={labels.FIELD_MANAGER}"
 ABOUT: Final = "involvedObject.kind="
@@ -104,7 +118,8 @@ class Views:
     def __init__(self, api: ApiServer, wakes: Wakes, namespaces: frozenset[str] = frozenset()) -> None:
         wake = wakes.wake
         self.deployments = Informer(api, _deployments(namespaces), wake)
-        self.pods = Informer(api, _pods(), wake)
+        self._departed: deque[PodRecord] = deque(maxlen=REMEMBERED)
+        self.pods = Informer(api, _pods(self._departed.append), wake)
         self.gpu_use = Informer(api, _gpu_use(), wake)
         self.nodes = Informer(api, _nodes(), wake)
         self.pools = Informer(api, _pools(), wake)
@@ -166,6 +181,13 @@ class Views:
     def workers(self, key: str) -> tuple[Worker, ...]:
         """The workers of one deployment."""
         return group_workers(self.pods.view.of(key))
+
+    def last_words(self, key: str) -> tuple[LastWords, ...]:
+        """What engines of one deployment left behind that ended; pods that went lately included."""
+        departed = (record for record in self._departed if record.deployment == key)
+        return tuple(
+            record.last_words for record in (*self.pods.view.of(key), *departed) if record.last_words
+        )
 
     def all_nodes(self) -> tuple[Node, ...]:
         """All nodes by name."""
@@ -242,12 +264,17 @@ def _deployments(namespaces: frozenset[str]) -> Kind[DeploymentRecord]:
     return Kind(resources.DEPLOYMENTS, project, concerns)
 
 
-def _pods() -> Kind[PodRecord]:
+def _pods(dropped: Callable[[PodRecord], None]) -> Kind[PodRecord]:
     def concerns(before: PodRecord | None, after: PodRecord | None) -> Iterable[str]:
         return {record.deployment for record in (before, after) if record}
 
     return Kind(
-        resources.PODS, project_pod, concerns, label_selector=OURS, group=lambda record: record.deployment
+        resources.PODS,
+        project_pod,
+        concerns,
+        label_selector=OURS,
+        group=lambda record: record.deployment,
+        dropped=dropped,
     )
 
 

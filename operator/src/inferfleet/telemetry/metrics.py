@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from inferfleet.values import Plan
+from inferfleet.values import LossCause, Plan
 
 PASS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 DEPLOYMENT = ("namespace", "deployment")
@@ -57,14 +57,16 @@ class Metrics:
         make(Gauge, "dollars_per_hour", "Cost of all replicas per hour.", DEPLOYMENT)
         make(Gauge, "dollars_per_million_tokens", "Cost of a million tokens.", DEPLOYMENT)
         make(Gauge, "replicas_spot_ready", "Replicas in service on spot.", DEPLOYMENT)
-        make(Gauge, "lost_requests", "Requests that were cut off, so far.", DEPLOYMENT)
+        make(Gauge, "lost_requests", "Requests that were cut off, so far.", (*DEPLOYMENT, "cause"))
 
     def observe_plan(self, namespace: str, name: str, plan: Plan) -> None:
         """Show what a pass found and wants."""
         self.replicas_desired.labels(namespace, name).set(plan.desired)
         self.replicas_ready.labels(namespace, name).set(plan.ready)
         self.replicas_spot_ready.labels(namespace, name).set(plan.spot_ready)
-        self.lost_requests.labels(namespace, name).set(plan.lost_requests)
+        lost = dict(plan.lost)
+        for cause in LossCause:
+            self.lost_requests.labels(namespace, name, cause.value).set(lost.get(cause, 0))
         self.dollars_per_hour.labels(namespace, name).set(plan.dollars_per_hour)
         if plan.dollars_per_million_tokens is not None:
             self.dollars_per_million_tokens.labels(namespace, name).set(plan.dollars_per_million_tokens)
@@ -78,7 +80,6 @@ class Metrics:
             self.replicas_desired,
             self.replicas_ready,
             self.replicas_spot_ready,
-            self.lost_requests,
             self.dollars_per_hour,
             self.dollars_per_million_tokens,
             self.queue,
@@ -86,6 +87,7 @@ class Metrics:
         ):
             if (namespace, name) in series._metrics:  # noqa: SLF001 - `remove` raises for an unknown one
                 series.remove(namespace, name)
+        self.lost_requests.remove_by_labels({"namespace": namespace, "deployment": name})
 
     def exposition(self) -> bytes:
         """The text that a scrape gets."""

@@ -91,6 +91,8 @@ class GateMetrics:
     lost_total: float
     phase: str
     notices: tuple[tuple[str, float | None, str], ...] = ()
+    lost: tuple[tuple[str, float], ...] = ()
+    instance: str = ""
 
 
 def read_gate_metrics(state: State) -> GateMetrics:
@@ -101,6 +103,8 @@ def read_gate_metrics(state: State) -> GateMetrics:
         lost_total=float(sum(state.lost_total.values())),
         phase=state.phase.value,
         notices=tuple((notice.kind.value, notice.deadline, notice.source) for notice in state.notices),
+        lost=tuple((cause, float(count)) for cause, count in sorted(state.lost_total.items())),
+        instance=state.instance,
     )
 
 
@@ -126,6 +130,8 @@ def combine(
         generation_tokens_total=metrics.generation_tokens_total,
         arrivals_total=gate.arrivals_total if gate else None,
         lost_total=gate.lost_total if gate else 0.0,
+        lost=gate.lost if gate else (),
+        instance=gate.instance if gate else "",
         kv_cache_tokens=metrics.kv_cache_tokens,
         in_flight=gate.in_flight if gate else round(metrics.running + metrics.waiting),
         gate_phase=gate.phase if gate else "serving",

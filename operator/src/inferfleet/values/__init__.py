@@ -13,10 +13,13 @@ from inferfleet.values.actions import (
     SetServing,
 )
 from inferfleet.values.fleet import (
+    Account,
     Drain,
     DrainCause,
     Interruption,
     InterruptionKind,
+    LastWords,
+    LossCause,
     NodeClaim,
     NodeEvent,
     OfferKey,
@@ -57,6 +60,7 @@ from inferfleet.values.spec import (
 
 __all__ = [
     "Accelerator",
+    "Account",
     "Action",
     "AnnounceDrain",
     "AutoscalingMode",
@@ -78,8 +82,10 @@ __all__ = [
     "IntOrPercent",
     "Interruption",
     "InterruptionKind",
+    "LastWords",
     "LayerGroup",
     "Layout",
+    "LossCause",
     "MarkDraining",
     "Mixer",
     "ModelFacts",

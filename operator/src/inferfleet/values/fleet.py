@@ -143,6 +143,44 @@ class Interruption:
     worker: str | None = None
 
 
+class LossCause(StrEnum):
+    """What an accepted request that got no whole answer was lost to.
+
+    `deadline` is that of a drain by our own wish; `error` is a server error of an engine that goes on.
+    """
+
+    INTERRUPTION = "interruption"
+    NODE_LOST = "node-lost"
+    DEADLINE = "deadline"
+    CRASH = "crash"
+    DELETION = "deletion"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What one engine was last known to have in flight and to have lost, by the gate's own causes.
+
+    `cause` is what a sudden end would be put down to. Another `instance` is another start of the engine.
+    """
+
+    worker: str
+    instance: str
+    at: float
+    in_flight: int
+    lost: tuple[tuple[str, float], ...] = ()
+    cause: LossCause = LossCause.DELETION
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """What an engine had lost in all when it ended, as its supervisor left it behind."""
+
+    worker: str
+    instance: str
+    lost: tuple[tuple[str, float], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class NodeClaim:
     """Karpenter's claim on one machine. `node` is empty until the machine has joined.

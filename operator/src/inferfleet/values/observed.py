@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from inferfleet.values.actions import Action
-from inferfleet.values.fleet import Interruption, NodeClaim, NodeEvent, Worker
+from inferfleet.values.fleet import (
+    Account,
+    Interruption,
+    LastWords,
+    LossCause,
+    NodeClaim,
+    NodeEvent,
+    Worker,
+)
 from inferfleet.values.hardware import Node, NodePool, Pool, PoolSpec
 from inferfleet.values.layout import Layout, Planning
 from inferfleet.values.model import ModelFacts
@@ -25,7 +33,8 @@ class Observed:
     `planned_from` is the fingerprint of the part of the spec that layout was planned from.
     `model_problem` is why `model` is None. `claims` and `node_events` say why nodes go, where somebody tells.
     `interruptions` are those of the last pass. `previous_conditions` are what was last said, so that an Event
-    tells of a change once. `lost_requests` is the count so far. `wake` is True when a request waits for a
+    tells of a change once. `lost` is the count so far; `accounts` are those of the last pass,
+    and `last_words` those of engines that ended lately. `wake` is True when a request waits for a
     deployment without replicas. `spec_known` is False when no spec ever made sense, so that `spec` holds a
     name and no wish: then nothing is added or taken away. `node_pools` are Karpenter's.
     """
@@ -49,7 +58,9 @@ class Observed:
     view_stale: Reason | None = None
     planned_from: str | None = None
     previous_conditions: tuple[Condition, ...] = ()
-    lost_requests: int = 0
+    lost: tuple[tuple[LossCause, int], ...] = ()
+    accounts: tuple[Account, ...] = ()
+    last_words: tuple[LastWords, ...] = ()
     wake: bool = False
     spec_known: bool = True
     node_pools: tuple[NodePool, ...] = ()
@@ -59,7 +70,7 @@ class Observed:
 class Plan:
     """What to do, what to say, and when to look again. An unchanged world gives no actions and no events.
 
-    `planned_from` and `lost_requests` go to status and come back in the next `Observed`. `finished` is True
+    `planned_from` and `lost` go to status and come back in the next `Observed`. `finished` is True
     when a deployment that is being deleted has no worker left, so that its finalizer may go. `renders_spec`
     is False while an older revision goes on (the new spec was refused, say): its new workers need its spec.
     """
@@ -78,13 +89,19 @@ class Plan:
     ready: int
     desired: int
     spot_ready: int
-    lost_requests: int
+    lost: tuple[tuple[LossCause, int], ...]
+    accounts: tuple[Account, ...]
     dollars_per_hour: float
     dollars_per_million_tokens: float | None
     next_look_seconds: float
     planned_from: str | None = None
     finished: bool = False
     renders_spec: bool = True
+
+    @property
+    def lost_requests(self) -> int:
+        """Requests that were cut off so far, whatever the cause."""
+        return sum(count for _, count in self.lost)
 
     def __str__(self) -> str:
         return "\n".join(str(action) for action in self.actions) or "nothing to do"

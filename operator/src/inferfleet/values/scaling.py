@@ -15,7 +15,8 @@ class EngineSample:
 
     `kv_cache_tokens` is the size that the engine itself reports; `in_flight` and `phase` come from the gate.
     Histograms are cumulative (upper bound seconds, count) pairs. `requests_total` are the finished requests;
-    the two sums beside it are their tokens.
+    the two sums beside it are their tokens. `lost` are the gate's (cause, requests) pairs of `lost_total`;
+    another `instance` is another start of the engine.
     """
 
     worker: str
@@ -27,9 +28,11 @@ class EngineSample:
     generation_tokens_total: float | None = None
     arrivals_total: float | None = None
     lost_total: float = 0.0
+    lost: tuple[tuple[str, float], ...] = ()
     kv_cache_tokens: int | None = None
     in_flight: int = 0
     gate_phase: str = "serving"
+    instance: str = ""
     notices: tuple[tuple[str, float | None, str], ...] = ()
     ttft_buckets: tuple[tuple[float, float], ...] = ()
     itl_buckets: tuple[tuple[float, float], ...] = ()
