@@ -22,6 +22,7 @@ from inferfleet.values import (
     DrainCause,
     Layout,
     MarkDraining,
+    ProtectPod,
     OfferKey,
     Prediction,
     Reason,
@@ -101,6 +102,14 @@ async def test_a_drain_is_written_where_a_restart_finds_it(rig: Rig, fake: FakeA
     assert note == {"cause": "scale-down", "startedAt": 100.0, "deadline": 400.0}
 
 
+async def test_an_idle_pod_loses_what_protects_it_and_a_busy_one_gets_it_back(rig: Rig, fake: FakeApi):
+    uid = await existing(fake, "a")
+    await rig.executor.execute([ProtectPod("a", uid, protect=True, reason=WHY)])
+    assert labels.KEEP_NODE.items() <= pod(fake, "a")["metadata"]["annotations"].items()
+    await rig.executor.execute([ProtectPod("a", uid, protect=False, reason=WHY)])
+    assert not labels.KEEP_NODE.keys() & pod(fake, "a")["metadata"]["annotations"].keys()
+
+
 async def test_the_gate_is_a_condition_beside_those_of_others(rig: Rig, fake: FakeApi):
     uid = await existing(fake, "a")
     pod(fake, "a")["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
@@ -115,6 +124,7 @@ async def test_the_gate_is_a_condition_beside_those_of_others(rig: Rig, fake: Fa
         MarkDraining("a", "another", DRAIN, WHY),
         SetServing("a", "another", serving=True, reason=WHY),
         DeletePod("a", "another", 0, WHY),
+        ProtectPod("a", "another", protect=False, reason=WHY),
         RestartWorker("w", (("a", "another"),), WHY),
         DeletePod("gone", "any", None, WHY),
     ],

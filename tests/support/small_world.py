@@ -30,6 +30,7 @@ from inferfleet.values import (
     Plan,
     PodPhase,
     PoolSpec,
+    ProtectPod,
     Reason,
     Requirement,
     RestartWorker,
@@ -212,6 +213,7 @@ class SmallWorld:
             previous_conditions=memory.previous_conditions,
             lost=memory.lost,
             accounts=memory.accounts,
+            idle_since=memory.idle_since,
             last_words=tuple(self.last_words),
         )
 
@@ -239,6 +241,7 @@ class SmallWorld:
             interruptions=made.interruptions,
             lost=made.lost,
             accounts=made.accounts,
+            idle_since=made.idle_since,
         )
         if made.actions:
             self.plans.append((self.now, made))
@@ -364,6 +367,10 @@ class SmallWorld:
                     engine.refuses_at = self.now + action.settle_seconds
             case DeletePod():
                 self._by_uid(action.uid, lambda name, rank: self._delete(name, rank, action.grace_seconds))
+            case ProtectPod():
+                self._by_uid(
+                    action.uid, lambda name, rank: self._change_pod(name, rank, protected=action.protect)
+                )
             case RestartWorker():
                 for _, uid in action.pods:
                     self._by_uid(uid, lambda name, rank: self._delete(name, rank, 0))

@@ -63,7 +63,8 @@ def plan(observed: Observed, now: float) -> Plan:
     measured, _ = _corrected(choice.layout, spec.workload, samples)
     decision, memory = _scale(observed, measured, fleet, remembered, now)
     given = supply(Demand(observed, choice, pools, fleet, decision, scene))
-    actions = _act(observed, given, decision, scene)
+    protections, idle_since = _protect(observed, scene)
+    actions = (*_act(observed, given, decision, scene), *protections)
     lost, accounts = _settle(observed, samples, scene)
     _, drift = _corrected(choice.layout, spec.workload, samples, memory.tokens_per_second_per_replica)
     found = conditions.Findings(
@@ -113,6 +114,7 @@ def plan(observed: Observed, now: float) -> Plan:
         spot_ready=sum(w.ready and w.offer.capacity_type is CapacityType.SPOT for w in observed.workers),
         lost=disruption.add_losses(observed.lost, lost),
         accounts=accounts,
+        idle_since=idle_since,
         dollars_per_hour=dollars,
         dollars_per_million_tokens=capacity.dollars_per_million_tokens(dollars, decision.tokens_per_second),
         next_look_seconds=_next_look(given, decision, actions),
@@ -208,6 +210,13 @@ def _settle(
         observed.accounts, samples, observed.workers, scene.interruptions, observed.last_words
     )
     return disruption.settle(books)
+
+
+def _protect(observed: Observed, scene: Scene) -> tuple[tuple[Action, ...], disruption.Idle]:
+    """Nobody is given up on a view that cannot be trusted."""
+    if observed.view_stale or not observed.spec.protects:
+        return (), observed.idle_since
+    return disruption.protect(observed.workers, scene.samples, observed.idle_since, scene.now)
 
 
 def _mourn(lost: disruption.Losses) -> Reason | None:

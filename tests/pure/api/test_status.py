@@ -123,6 +123,7 @@ PLAN = Plan(
     spot_ready=1,
     lost=((LossCause.NODE_LOST, 3), (LossCause.CRASH, 1)),
     accounts=(),
+    idle_since=(),
     dollars_per_hour=176.1234,
     dollars_per_million_tokens=7.18349,
     next_look_seconds=5.0,

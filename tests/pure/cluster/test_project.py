@@ -85,6 +85,7 @@ def test_a_serving_pod_is_read_whole():
         ready=True,
         ready_since=AT + 60,
         restarts=2,
+        protected=False,
     )
 
 

@@ -32,6 +32,7 @@ from inferfleet.values import (
     ParallelismSpec,
     RolloutSpec,
     Workload,
+    labels,
 )
 
 # The Service has the same name, and a pod's adds a worker and a rank to it; a host name has at most 63.
@@ -99,6 +100,7 @@ class InferenceDeployment(Resource):
             if self.metadata.deletion_timestamp
             else None,
             paused=spec.paused,
+            protects=not labels.KEEP_NODE.keys() & spec.pod_template.metadata.get("annotations", {}).keys(),
         )
 
     def template_hash(self) -> str:

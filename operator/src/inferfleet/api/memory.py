@@ -43,6 +43,7 @@ class Memory:
     interruptions: tuple[Interruption, ...]
     lost: tuple[tuple[LossCause, int], ...]
     accounts: tuple[Account, ...] = ()
+    idle_since: tuple[tuple[str, float], ...] = ()
 
 
 def memory_from_status(status: written.InferenceDeploymentStatus) -> Memory:

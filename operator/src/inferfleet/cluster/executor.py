@@ -20,6 +20,7 @@ from inferfleet.values import (
     CreateWorker,
     DeletePod,
     MarkDraining,
+    ProtectPod,
     Reason,
     RestartWorker,
     SetServing,
@@ -115,6 +116,10 @@ class Executor:
                 await self._seams.announce(action)
             case DeletePod():
                 await self._delete(action.pod, action.uid, action.grace_seconds)
+            case ProtectPod():
+                notes = {name: text if action.protect else None for name, text in labels.KEEP_NODE.items()}
+                body = {"metadata": {"uid": action.uid, "annotations": notes}}
+                self._seams.fold(await self._api.patch(PODS.path(self._namespace, action.pod), body))
             case RestartWorker():
                 for name, uid in action.pods:
                     await self._delete(name, uid, None)
@@ -193,7 +198,7 @@ def _subject(action: Action) -> str:
     match action:
         case CreateWorker() | RestartWorker():
             return action.worker
-        case SetServing() | MarkDraining() | AnnounceDrain() | DeletePod():
+        case SetServing() | MarkDraining() | AnnounceDrain() | DeletePod() | ProtectPod():
             return action.pod
         case _:
             assert_never(action)

@@ -101,6 +101,7 @@ def project_pod(raw: Raw) -> PodRecord | None:
             disruption=_disruption(conditions),
             restarts=sum(container.get("restartCount", 0) for container in containers),
             drain=read_drain(metadata.get("annotations", {}).get(labels.DRAIN_ANNOTATION)),
+            protected=labels.KEEP_NODE.items() <= metadata.get("annotations", {}).items(),
         ),
         last_words=read_last_words(tags[labels.WORKER], status),
     )

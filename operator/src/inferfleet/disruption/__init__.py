@@ -4,6 +4,7 @@ from inferfleet.disruption.accounting import Books, Losses, add_losses, describe
 from inferfleet.disruption.classify import Sights, classify, is_message
 from inferfleet.disruption.departures import Departure, Scene, ask_to_leave, find_departures
 from inferfleet.disruption.drain import drain, put_into_service
+from inferfleet.disruption.protection import Idle, protect
 from inferfleet.disruption.rollout import Rollout, backoff_seconds, record_failures
 from inferfleet.disruption.signals import EVENT_REASONS
 from inferfleet.disruption.victims import Victims, choose_victims
@@ -12,6 +13,7 @@ __all__ = [
     "EVENT_REASONS",
     "Books",
     "Departure",
+    "Idle",
     "Losses",
     "Rollout",
     "Scene",
@@ -26,6 +28,7 @@ __all__ = [
     "drain",
     "find_departures",
     "is_message",
+    "protect",
     "put_into_service",
     "record_failures",
     "settle",

@@ -25,12 +25,6 @@ WORKER_FILE: Final = f"{INJECTED}/worker.pyz"
 CACHE: Final = "/cache"
 NONROOT: Final = 65532
 
-# Consolidation would cut streams and pay a cold start; interruptions are not held up by these.
-KEEP_NODE: Final = {
-    "karpenter.sh/do-not-disrupt": "true",
-    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
-}
-
 
 def render_worker(
     deployment: InferenceDeployment, action: CreateWorker, *, operator_image: str
@@ -82,7 +76,12 @@ def _defaults(deployment: InferenceDeployment, action: CreateWorker) -> Manifest
     }
     if action.layout.nodes_per_replica > 1:
         spec["affinity"] = zone_affinity(action.worker)
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": dict(KEEP_NODE)}, "spec": spec}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"annotations": dict(labels.KEEP_NODE)},
+        "spec": spec,
+    }
 
 
 def _fixed(deployment: InferenceDeployment, action: CreateWorker, rank: int, operator_image: str) -> Manifest:

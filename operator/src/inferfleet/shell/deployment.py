@@ -188,6 +188,7 @@ class DeploymentLoop:
             previous_conditions=memory.previous_conditions,
             lost=memory.lost,
             accounts=memory.accounts,
+            idle_since=memory.idle_since,
             last_words=views.last_words(self._key),
             view_stale=views.problem(),
             wake=self._all.signals.wakes(record, now),
@@ -248,6 +249,7 @@ class DeploymentLoop:
             interruptions=plan.interruptions,
             lost=plan.lost,
             accounts=plan.accounts,
+            idle_since=plan.idle_since,
         )
 
     async def _tell(self, plan: Plan, observed: Observed, record: DeploymentRecord, now: float) -> None:

@@ -21,6 +21,7 @@ from inferfleet.values import (
     Plan,
     PodPhase,
     PoolSpec,
+    ProtectPod,
     Reason,
     RestartWorker,
     ScalingMemory,
@@ -44,7 +45,7 @@ UNSCHEDULABLE = Reason("Unschedulable", "0 nodes are available: Insufficient GPU
 class Held:
     """What the API server holds of one worker beside the replica that runs: annotations, gates, uids."""
 
-    __slots__ = ("deleted_at", "drain", "gate_phase", "replica", "revision", "serving", "worker")
+    __slots__ = ("deleted_at", "drain", "gate_phase", "protected", "replica", "revision", "serving", "worker")
 
     def __init__(self, replica: Replica, revision: str) -> None:
         """A worker that was just created."""
@@ -53,6 +54,7 @@ class Held:
         self.drain: Drain | None = None
         self.deleted_at: float | None = None
         self.gate_phase = "serving"
+        self.protected = True
         self.worker: Worker | None = None
 
 
@@ -159,6 +161,7 @@ class Operator:
                 deleted_at=held.deleted_at,
                 unschedulable=None if replica.started else UNSCHEDULABLE,
                 drain=held.drain,
+                protected=held.protected,
             )
             for rank in range(replica.count)
         )
@@ -176,7 +179,9 @@ class Operator:
             capacity=made.capacity,
             interruptions=made.interruptions,
             previous_conditions=made.conditions,
-            lost_requests=made.lost_requests,
+            lost=made.lost,
+            accounts=made.accounts,
+            idle_since=made.idle_since,
         )
 
     # -- what it does ---------------------------------------------------------------------------------------
@@ -197,6 +202,9 @@ class Operator:
                 self._announce(action)
             case DeletePod():
                 self._delete(self._of(action.uid), action.grace_seconds)
+            case ProtectPod():
+                held = self._of(action.uid)
+                held.protected, held.worker = action.protect, None
             case RestartWorker():
                 self._world.remove(self._held[action.worker].replica)
             case _:

@@ -9,6 +9,7 @@ from inferfleet.values.actions import (
     CreateWorker,
     DeletePod,
     MarkDraining,
+    ProtectPod,
     RestartWorker,
     SetServing,
 )
@@ -105,6 +106,7 @@ __all__ = [
     "Pool",
     "PoolSpec",
     "Prediction",
+    "ProtectPod",
     "Reason",
     "Refusal",
     "Rejected",

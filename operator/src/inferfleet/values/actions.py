@@ -94,4 +94,18 @@ class RestartWorker:
         return f"restart {self.worker} as a whole: {self.reason}"
 
 
-Action = CreateWorker | SetServing | MarkDraining | AnnounceDrain | DeletePod | RestartWorker
+@dataclass(frozen=True, slots=True)
+class ProtectPod:
+    """Keep autoscalers from moving a pod, or let them."""
+
+    pod: str
+    uid: str
+    protect: bool
+    reason: Reason
+
+    def __str__(self) -> str:
+        verb = "keep autoscalers from" if self.protect else "let autoscalers have"
+        return f"{verb} {self.pod}: {self.reason}"
+
+
+Action = CreateWorker | SetServing | MarkDraining | AnnounceDrain | DeletePod | RestartWorker | ProtectPod

@@ -54,7 +54,8 @@ class WorkerPod:
     """One pod of a worker.
 
     `serving` is the readiness gate's condition (None until it was first set); `containers_ready` is the
-    kubelet's ContainersReady; `failure` is a state that will not mend by waiting.
+    kubelet's ContainersReady; `failure` is a state that will not mend by waiting; `protected` says that
+    autoscalers are asked to leave it alone, as every pod is born.
     """
 
     name: str
@@ -74,6 +75,7 @@ class WorkerPod:
     disruption: Reason | None = None
     restarts: int = 0
     drain: Drain | None = None
+    protected: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,4 +18,10 @@ HASH_ANNOTATION = f"{GROUP}/hash"
 WAKE_ANNOTATION = f"{GROUP}/wake"
 SERVING_GATE = f"{GROUP}/serving"
 
+KEEP_NODE = {
+    "karpenter.sh/do-not-disrupt": "true",
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+}
+"""Annotations that keep autoscalers from moving a pod. Interruptions are not held up by them."""
+
 FIELD_MANAGER = "inferfleet"

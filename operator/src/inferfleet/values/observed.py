@@ -31,12 +31,12 @@ class Observed:
     `gpus_taken` counts GPUs requested on each node by pods of anyone. `current_layout` is the layout of the
     newest revision as kept in status, so that a restart or a passing loss of nodes changes no plan.
     `planned_from` is the fingerprint of the part of the spec that layout was planned from.
-    `model_problem` is why `model` is None. `claims` and `node_events` say why nodes go, where somebody tells.
-    `interruptions` are those of the last pass. `previous_conditions` are what was last said, so that an Event
-    tells of a change once. `lost` is the count so far; `accounts` are those of the last pass,
-    and `last_words` those of engines that ended lately. `wake` is True when a request waits for a
-    deployment without replicas. `spec_known` is False when no spec ever made sense, so that `spec` holds a
-    name and no wish: then nothing is added or taken away. `node_pools` are Karpenter's.
+    `model_problem` is why `model` is None. `claims` and `node_events` say why nodes go, where somebody tells;
+    `node_pools` are Karpenter's, None where the cluster has no Karpenter. `interruptions` and `accounts` are
+    those of the last pass; `last_words` are of engines that ended lately; `idle_since` says so by worker.
+    `previous_conditions` are what was last said, so that an Event tells of a change once. `lost` is the count
+    so far. `wake` is True when a request waits for a deployment without replicas. `spec_known` is False when
+    no spec ever made sense, so that `spec` holds a name and no wish: then nothing is added or taken away.
     """
 
     spec: DeploymentSpec
@@ -61,6 +61,7 @@ class Observed:
     lost: tuple[tuple[LossCause, int], ...] = ()
     accounts: tuple[Account, ...] = ()
     last_words: tuple[LastWords, ...] = ()
+    idle_since: tuple[tuple[str, float], ...] = ()
     wake: bool = False
     spec_known: bool = True
     node_pools: tuple[NodePool, ...] = ()
@@ -91,6 +92,7 @@ class Plan:
     spot_ready: int
     lost: tuple[tuple[LossCause, int], ...]
     accounts: tuple[Account, ...]
+    idle_since: tuple[tuple[str, float], ...]
     dollars_per_hour: float
     dollars_per_million_tokens: float | None
     next_look_seconds: float

@@ -144,7 +144,8 @@ class DeploymentSpec:
     """All that the user asks for.
 
     `template_hash` covers what is rendered but not decided upon here (pod template, environment):
-    it changes the revision.
+    it changes the revision. `protects` is False where the user's own pod template says whether autoscalers
+    may move the pods.
     """
 
     name: str
@@ -163,3 +164,4 @@ class DeploymentSpec:
     template_hash: str = ""
     deleted_at: float | None = None
     paused: bool = False
+    protects: bool = True

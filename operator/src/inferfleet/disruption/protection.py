@@ -1,0 +1,43 @@
+"""Keep autoscalers from moving a busy worker, and let them move an idle one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from inferfleet.values import EngineSample, ProtectPod, Reason, Worker
+
+IDLE_SECONDS = 60.0
+"""So long without work before an autoscaler may have the node: a pause between requests is none."""
+
+Idle = tuple[tuple[str, float], ...]
+"""Since when each idle worker is idle."""
+
+
+def protect(
+    workers: Sequence[Worker], samples: Mapping[str, EngineSample], idle_since: Idle, now: float
+) -> tuple[tuple[ProtectPod, ...], Idle]:
+    """Mark workers with work in flight, unmark those that are known to be idle for a while.
+
+    Silence is no evidence of idleness, and a worker that still starts would only have to start again.
+    """
+    known = dict(idle_since)
+    idle = {worker.name: known.get(worker.name, now) for worker in workers if _is_idle(worker, samples)}
+    actions = []
+    for worker in workers:
+        busy = worker.name not in idle
+        quiet = not busy and now - idle[worker.name] >= IDLE_SECONDS
+        wanted = busy or (worker.leader.protected and not quiet)
+        why = (
+            Reason("Busy", "work is in flight") if wanted else Reason("Idle", f"idle for {IDLE_SECONDS:g} s")
+        )
+        actions += [
+            ProtectPod(pod.name, pod.uid, protect=wanted, reason=why)
+            for pod in worker.pods
+            if pod.protected is not wanted and pod.deleted_at is None
+        ]
+    return tuple(actions), tuple(sorted(idle.items()))
+
+
+def _is_idle(worker: Worker, samples: Mapping[str, EngineSample]) -> bool:
+    sample = samples.get(worker.name)
+    return worker.ready and sample is not None and not (sample.in_flight or sample.running or sample.waiting)
