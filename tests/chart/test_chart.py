@@ -50,6 +50,7 @@ ON: dict[str, dict[str, Any]] = {
         "metrics": {"enabled": False},
         "podDisruptionBudget": {"enabled": False},
     },
+    "with NodePools": {"rbac": {"writeNodePools": True}},
     "only ourselves": {
         "rbac": {
             "readHubTokens": False,

@@ -77,6 +77,7 @@ MAY_NOT = [
     ("create", "pods/exec"),
     ("create", "clusterroles.rbac.authorization.k8s.io"),
     ("delete", "namespaces"),
+    ("create", "nodepools.karpenter.sh"),
     ("update", "leases.coordination.k8s.io"),  # anywhere but in its own namespace
 ]
 

@@ -125,4 +125,9 @@ app.kubernetes.io/part-of: inferfleet
   resources: [nodeclaims, nodepools]
   verbs: [get, list, watch]
 {{- end }}
+{{- if .Values.rbac.writeNodePools }}
+- apiGroups: [karpenter.sh]
+  resources: [nodepools]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 {{- end }}

@@ -1,7 +1,7 @@
 """The custom resources: what users write, what the operator answers, and the schema of both."""
 
 from inferfleet.api.deployment import InferenceDeployment
-from inferfleet.api.gpupool import GPUPool, GPUPoolStatus, pool_status
+from inferfleet.api.gpupool import GPUPool, GPUPoolStatus, pool_status, provisioned
 from inferfleet.api.memory import Memory, memory_from_status
 from inferfleet.api.report import status_from_plan
 from inferfleet.api.resource import SpecError
@@ -17,5 +17,6 @@ __all__ = [
     "State",
     "memory_from_status",
     "pool_status",
+    "provisioned",
     "status_from_plan",
 ]

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from inferfleet.api.resource import Metadata, Part, Quantity, Resource, Rule, StatusPart, amount, validated
-from inferfleet.values import Accelerator, CapacityType, Pool, PoolSpec
+from inferfleet.api.provision import Provision
+from inferfleet.api.report import transition_time
+from inferfleet.api.resource import (
+    Metadata,
+    Part,
+    Quantity,
+    Resource,
+    Rule,
+    StatusPart,
+    amount,
+    validated,
+)
+from inferfleet.api.status import ConditionStatus
+from inferfleet.values import Accelerator, CapacityType, Pool, PoolSpec, Reason
 
 Rate = Annotated[float, Field(ge=0)]
 Price = Annotated[float | None, Field(ge=0)]
@@ -95,17 +108,29 @@ class GPUPoolSpec(Part):
     model_config = ConfigDict(
         json_schema_extra=validated(
             Rule(
-                "has(self.accelerator) || (has(self.nodeSelector) && size(self.nodeSelector) > 0)",
-                "nodeSelector or accelerator must say which nodes form the pool",
+                "has(self.accelerator) || (has(self.nodeSelector) && size(self.nodeSelector) > 0)"
+                " || (has(self.instanceTypes) && size(self.instanceTypes) > 0)",
+                "nodeSelector, instanceTypes or accelerator must say which nodes form the pool",
                 ".nodeSelector",
-            )
+            ),
+            Rule(
+                "!has(self.provision) || (has(self.instanceTypes) && size(self.instanceTypes) > 0)",
+                "instanceTypes must say what provision may buy",
+                ".provision",
+            ),
         )
     )
 
     node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] = {}
     """Labels of the nodes that form the pool. Default: all nodes with the named accelerator."""
+    instance_types: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=63)]],
+        Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = []
+    """Instance types that form the pool, also those of which an autoscaler has yet to add the first node.
+    All must carry the same GPUs; of types known here, those that differ from the first are left out."""
     accelerator: AcceleratorSpec | None = None
-    """Which GPU the nodes carry. Default: what their labels say."""
+    """Which GPU the nodes carry. Default: what their labels, or the instance types, say."""
     gpus_per_node: Annotated[int | None, Field(ge=1, le=1024)] = None
     """GPUs on each node. Default: what the nodes report."""
     max_nodes: Annotated[int | None, Field(ge=0, le=100_000)] = None
@@ -122,11 +147,16 @@ class GPUPoolSpec(Part):
     """How nodes of the pool can be bought. Default: as those that exist were."""
     price_per_gpu_hour: Prices = Prices()
     """Prices. Default: the dated table of list prices."""
+    provision: Provision | None = None
+    """Let the operator write a NodePool of Karpenter's for the pool. Default: nothing of Karpenter's is
+    written."""
 
     @model_validator(mode="after")
     def _selects_something(self) -> Self:
-        if not self.node_selector and self.accelerator is None:
-            raise ValueError("nodeSelector or accelerator must say which nodes form the pool")
+        if not (self.node_selector or self.instance_types or self.accelerator):
+            raise ValueError("nodeSelector, instanceTypes or accelerator must say which nodes form the pool")
+        if self.provision and not self.instance_types:
+            raise ValueError("instanceTypes must say what provision may buy")
         return self
 
 
@@ -145,6 +175,11 @@ class GPUPoolStatus(StatusPart):
     """GPUs on them."""
     free: int | None = None
     """GPUs that nobody has asked for."""
+    conditions: Annotated[
+        list[ConditionStatus],
+        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+    ] = []
+    """`Provisioned`: whether Karpenter has the NodePool that `spec.provision` asks for."""
 
 
 class GPUPool(Resource):
@@ -180,16 +215,27 @@ class GPUPool(Resource):
             max_nodes=spec.max_nodes,
             zones=tuple(spec.zones),
             capacity_types=tuple(spec.capacity_types),
+            instance_types=tuple(spec.instance_types),
+            taints=spec.provision.taint_values() if spec.provision else (),
             price_dollars_per_gpu_hour={
                 bought: price for bought, price in known.items() if price is not None
             },
         )
 
 
-def pool_status(pool: Pool | None, generation: int) -> GPUPoolStatus:
+PROVISIONED: Final = "Provisioned"
+
+
+def pool_status(
+    pool: Pool | None,
+    generation: int,
+    conditions: Sequence[ConditionStatus] = (),
+) -> GPUPoolStatus:
     """Return the status of a GPUPool; None for a pool that no node belongs to."""
     if pool is None:
-        return GPUPoolStatus(observed_generation=generation, nodes=0, gpus=0, free=0)
+        return GPUPoolStatus(
+            observed_generation=generation, nodes=0, gpus=0, free=0, conditions=list(conditions)
+        )
     return GPUPoolStatus(
         observed_generation=generation,
         accelerator=pool.accelerator.name,
@@ -197,4 +243,23 @@ def pool_status(pool: Pool | None, generation: int) -> GPUPoolStatus:
         nodes=pool.nodes,
         gpus=sum(offer.gpus for offer in pool.offers),
         free=sum(offer.free_gpus for offer in pool.offers),
+        conditions=list(conditions),
+    )
+
+
+def provisioned(
+    problem: Reason | None, previous: GPUPoolStatus, generation: int, now: float
+) -> ConditionStatus:
+    """Return the condition that says whether the NodePool is as the spec wants it."""
+    status: Literal["True", "False"] = "False" if problem else "True"
+    reason = problem or Reason("Applied", "the NodePool is as spec.provision says")
+    before = next((one for one in previous.conditions if one.type == PROVISIONED), None)
+    unchanged = before is not None and before.status == status
+    return ConditionStatus(
+        type=PROVISIONED,
+        status=status,
+        reason=reason.code,
+        message=reason.message,
+        observed_generation=generation,
+        last_transition_time=before.last_transition_time if before and unchanged else transition_time(now),
     )

@@ -1,4 +1,4 @@
-"""Telling what was found of each GPUPool, in its status."""
+"""Giving each GPUPool the NodePool that it asks for, and telling what was found of it, in its status."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from inferfleet.cluster.fence import Fenced, FencedApi
 from inferfleet.cluster.merge import merge_patch
 from inferfleet.cluster.resources import GPU_POOLS
 from inferfleet.planning import discover_pools
+from inferfleet.shell.provision import provision
 from inferfleet.shell.views import EVERYONE, PoolRecord, Views, Wakes
 
 log = logging.getLogger(__name__)
@@ -24,14 +25,16 @@ RECOUNT_SECONDS: Final = 10.0
 
 
 async def tell_pools(api: FencedApi, views: Views, wakes: Wakes) -> Never:
-    """Keep the status of all GPUPools current."""
+    """Keep the NodePools and the status of all GPUPools current."""
     changed = wakes.of(POOLS)
     while True:
         changed.clear()
         found = discover_pools(views.all_nodes(), views.pool_specs(), views.gpus_taken(), views.node_pools())
         by_name = {pool.name: pool for pool in found}
         for record in list(views.pools.view.items.values()):
-            await _tell(api, views, record, pool_status(by_name.get(record.name), record.generation))
+            conditions = await provision(api, views, record)
+            status = pool_status(by_name.get(record.name), record.generation, conditions)
+            await _tell(api, views, record, status)
         with suppress(TimeoutError):
             async with asyncio.timeout(RECOUNT_SECONDS):
                 await changed.wait()

@@ -25,6 +25,7 @@ from inferfleet.cluster.project import (
 from inferfleet.cluster.project_claims import project_claim, project_node_event
 from inferfleet.cluster.project_node_pools import project_node_pool
 from inferfleet.disruption import EVENT_REASONS
+from inferfleet.manifests import render_node_pool
 from inferfleet.telemetry.source import Target
 from inferfleet.values import (
     LastWords,
@@ -94,12 +95,25 @@ class DeploymentRecord:
 
 @dataclass(frozen=True, slots=True)
 class PoolRecord:
-    """A GPUPool; `spec` is None while what it says makes no sense."""
+    """A GPUPool; `spec` is None while it makes no sense. `node_pool` is what it asks Karpenter for."""
 
     name: str
+    uid: str
     generation: int
+    deleting: bool
     spec: PoolSpec | None
+    node_pool: Raw | None
     status: Raw
+
+
+@dataclass(frozen=True, slots=True)
+class NodePoolRecord:
+    """A NodePool of Karpenter's, and whose it is: the uid of its controller, and our digest, if any."""
+
+    name: str
+    owner: str
+    digest: str
+    pool: NodePool
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +218,7 @@ class Views:
     def node_pools(self) -> tuple[NodePool, ...]:
         """All of Karpenter's NodePools, by name."""
         items = self.karpenter_pools.view.items
-        return tuple(items[key] for key in sorted(items))
+        return tuple(items[key].pool for key in sorted(items))
 
     def events_of_nodes(self) -> tuple[NodeEvent, ...]:
         """The Events that say of a node, or of its NodeClaim, that it goes."""
@@ -295,14 +309,23 @@ def _pools() -> Kind[PoolRecord]:
     def project(raw: Raw) -> PoolRecord:
         metadata = raw["metadata"]
         try:
-            spec = GPUPool.parse(raw).to_values()
+            pool: GPUPool | None = GPUPool.parse(raw)
         except SpecError as error:
             log.warning("GPUPool %s is left out: %s", metadata["name"], error)
-            spec = None
-        return PoolRecord(metadata["name"], metadata.get("generation", 0), spec, raw.get("status", {}))
+            pool = None
+        return PoolRecord(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 0),
+            deleting="deletionTimestamp" in metadata,
+            spec=pool.to_values() if pool else None,
+            node_pool=render_node_pool(pool) if pool else None,
+            status=raw.get("status", {}),
+        )
 
     def concerns(before: PoolRecord | None, after: PoolRecord | None) -> Iterable[str]:
-        return () if before and after and before.spec == after.spec else (EVERYONE,)
+        same = before and after and replace(before, status=after.status, generation=after.generation) == after
+        return () if same else (EVERYONE,)
 
     return Kind(resources.GPU_POOLS, project, concerns, optional=True)
 
@@ -317,15 +340,21 @@ def _claims() -> Kind[NodeClaim]:
     return Kind(resources.NODE_CLAIMS, project_claim, concerns, optional=True)
 
 
-def _node_pools() -> Kind[NodePool]:
+def _node_pools() -> Kind[NodePoolRecord]:
     """Karpenter's NodePools, where Karpenter is."""
 
-    def concerns(before: NodePool | None, after: NodePool | None) -> Iterable[str]:
+    def project(raw: Raw) -> NodePoolRecord:
+        metadata = raw["metadata"]
+        owners = (one["uid"] for one in metadata.get("ownerReferences", ()) if one.get("controller"))
+        digest = metadata.get("annotations", {}).get(labels.HASH_ANNOTATION, "")
+        return NodePoolRecord(metadata["name"], next(owners, ""), digest, project_node_pool(raw))
+
+    def concerns(before: NodePoolRecord | None, after: NodePoolRecord | None) -> Iterable[str]:
         """What it has bought is seen on the nodes."""
-        same = before and after and replace(before, gpus=after.gpus) == after
+        same = before and after and replace(before, pool=replace(before.pool, gpus=after.pool.gpus)) == after
         return () if same else (EVERYONE,)
 
-    return Kind(resources.NODE_POOLS, project_node_pool, concerns, optional=True)
+    return Kind(resources.NODE_POOLS, project, concerns, optional=True)
 
 
 def _node_events(about: str) -> Kind[NodeEvent]:
