@@ -92,7 +92,7 @@ def test_a_serving_pod_is_read_whole():
 def test_a_new_pod_without_any_status_is_pending():
     raw = worker_pod()
     raw["status"], raw["spec"] = {}, {"containers": []}
-    assert pod_of(raw) == WorkerPod("llama-abc-0", "u1", 0, PodPhase.PENDING, AT)
+    assert pod_of(raw) == WorkerPod("llama-abc-0", "u1", 0, PodPhase.PENDING, AT, protected=False)
 
 
 def test_the_gate_is_unknown_until_it_was_set():
