@@ -40,6 +40,7 @@ class Scenario:
     """Everything but the policy and the seed.
 
     `initial_replicas` run from the start under every policy, by default enough for the first five minutes.
+    Counts and costs are taken from `measure_from_seconds` on: before it, windows fill and a load is learned.
     `tail_seconds` is how long requests may still end after the last arrival; nothing is billed then. `step`
     replaces the planner's speed model, and `frontend_seconds` is what the API server adds to a first token.
     """
@@ -55,6 +56,7 @@ class Scenario:
     routing: Routing = Routing.RANDOM
     initial_replicas: int | None = None
     tail_seconds: float = 600.0
+    measure_from_seconds: float = 0.0
     step: StepModel | None = None
     frontend_seconds: float = 0.0
 

@@ -128,8 +128,13 @@ class Controller:
         return wanted
 
     def _stabilize(self, now: float, current: int, wanted: int) -> int:
-        """Not above the least of the up window, not below the most of the down window."""
+        """Not above the least of the up window, not below the most of the down window.
+
+        A controller that has just begun takes what there is for its first recommendation.
+        """
         rules = self.behavior
+        if not self.recommendations:
+            self.recommendations.append((now, current))
         keep = max(rules.up_window_seconds, rules.down_window_seconds)
         while self.recommendations and self.recommendations[0][0] <= now - keep:
             self.recommendations.popleft()
