@@ -51,6 +51,10 @@ class _StateCollector(Collector):
         yield _gauge("engine_ready", "1 while the engine answers its health check", state.engine_ready)
         yield _gauge("engine_start_time_seconds", "When the engine was started", self._started_at)
         phases = GaugeMetricFamily(f"{PREFIX}phase", "1 for the phase that holds", labels=["phase"])
+        info = GaugeMetricFamily(
+            f"{PREFIX}info", "1; `start` tells one start of the engine from another", labels=["start"]
+        )
+        info.add_metric([state.instance], 1.0)
         notices = GaugeMetricFamily(
             f"{PREFIX}notice_deadline_seconds",
             "Instant that a standing notice gives, 0 where it gives none",
@@ -60,6 +64,7 @@ class _StateCollector(Collector):
             phases.add_metric([phase.value], float(phase is state.phase))
         for notice in state.notices:
             notices.add_metric([notice.kind.value, notice.source], notice.deadline or 0.0)
+        yield info
         yield phases
         yield notices
         if state.drain is not None and state.drain.deadline is not None:

@@ -48,15 +48,18 @@ ACCEPTED: Final = ("inferfleet_worker_accepted_total",)
 LOST: Final = ("inferfleet_worker_lost_total",)
 PHASE: Final = ("inferfleet_worker_phase",)
 NOTICES: Final = ("inferfleet_worker_notice_deadline_seconds",)
-GATE_SERIES: Final = (IN_FLIGHT, ACCEPTED, LOST, PHASE, NOTICES)
+INFO: Final = ("inferfleet_worker_info",)
+GATE_SERIES: Final = (IN_FLIGHT, ACCEPTED, LOST, PHASE, NOTICES, INFO)
 
 POD_LABELS: Final = ("namespace", "pod")
-# What is kept apart within a pod; all else (ranks, models, causes) is summed, as direct scraping does.
+# What is kept apart within a pod; all else (ranks, models) is summed, as direct scraping does.
 KEPT_LABELS: Final[Mapping[Names, Names]] = {
     FIRST_TOKEN: ("le",),
     INTER_TOKEN: ("le",),
     CACHE_CONFIG: ("engine", *CACHE_LABELS),
+    LOST: ("cause",),
     PHASE: ("phase",),
+    INFO: ("start",),
     NOTICES: ("kind", "source"),
 }
 AVERAGED: Final = (KV_USAGE,)
@@ -137,12 +140,16 @@ class Fleet:
         if pod not in self.points[IN_FLIGHT]:
             return None
         phases = [said["phase"] for said, value in self.points[PHASE].get(pod, ()) if value == 1]
+        starts = [said["start"] for said, _ in self.points[INFO].get(pod, ())]
+        causes = sorted((said["cause"], value) for said, value in self.points[LOST].get(pod, ()))
         standing = self.points[NOTICES].get(pod, ())
         notices = ((said["kind"], value or None, said["source"]) for said, value in standing)
         return GateMetrics(
             in_flight=round(total(IN_FLIGHT)),
             arrivals_total=total(ACCEPTED),
             lost_total=total(LOST),
+            lost=tuple(causes),
+            instance=starts[0] if starts else "",
             phase=phases[0] if phases else "serving",
             notices=tuple(sorted(notices, key=lambda notice: (not notice[1], notice[1] or 0.0, notice[2]))),
         )
