@@ -8,7 +8,7 @@ UV := .bootstrap/bin/uv
 RUN := $(UV) run --locked --all-extras --all-groups
 PY := $(RUN) python
 PYTHON := .venv/bin/python
-LEVELS := tests/pure tests/fakeapi tests/worker tests/telemetry tests/local tests/controlplane tests/chart tests/e2e
+LEVELS := tests/pure tests/fakeapi tests/worker tests/telemetry tests/local tests/controlplane tests/chart tests/e2e tests/faults
 
 include deploy/local/local.mk deploy/gen.mk
 
@@ -32,6 +32,10 @@ cluster-up cluster-status cluster-down: sync
 .PHONY: demo
 demo: sync ## The main job, end to end, on a real cluster on this machine
 	@$(PY) -m inferfleet_demo
+
+.PHONY: faults
+faults: sync ## The fault-injection proof on real nodes: the whole table, in out/faults
+	@$(PY) -m inferfleet_faults
 
 .PHONY: check
 check: sync ## Formatting, lint, types, import contracts, generated files current

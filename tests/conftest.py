@@ -9,6 +9,7 @@ import pytest
 from api_server import ROOT, ApiCluster
 
 from inferfleet_local import Flavour, binaries, resolve
+from inferfleet_local.cluster import Cluster
 from inferfleet_local.progress import Progress
 
 
@@ -33,6 +34,17 @@ def api_cluster() -> Iterator[ApiCluster]:
         api.must("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
         api.must("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         yield api
+    finally:
+        if cluster.started_here:
+            cluster.down()
+
+
+@pytest.fixture(scope="session")
+def nodes_cluster() -> Iterator[Cluster]:
+    """A cluster with real nodes for all levels that need one, taken down at the end if we started it."""
+    cluster = resolve("nodes")
+    try:
+        yield cluster
     finally:
         if cluster.started_here:
             cluster.down()

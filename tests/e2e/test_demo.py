@@ -9,21 +9,17 @@ import pytest
 from inferfleet_demo.scene import Scene
 from inferfleet_demo.stage import prepare
 from inferfleet_demo.steps import STEPS
-from inferfleet_local import resolve
+from inferfleet_local.cluster import Cluster
 
 pytestmark = pytest.mark.nodes
 
 
 @pytest.fixture(scope="module")
-def scene(measured: dict[str, float]) -> Iterator[Scene]:
-    cluster = resolve("nodes")
-    try:
-        scene = prepare()
-        yield scene
-        measured |= scene.measured
-    finally:
-        if cluster.started_here:
-            cluster.down()
+def scene(nodes_cluster: Cluster, measured: dict[str, float]) -> Iterator[Scene]:
+    assert nodes_cluster.kubeconfig.exists()
+    scene = prepare()
+    yield scene
+    measured |= scene.measured
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from inferfleet_local.source import Source
 CHECKOUT = Path(__file__).parents[4]
 
 
-def prepare(nodes: int | None = None) -> Scene:
-    """Return a scene on a cluster with real nodes and the checkout's images, empty of an earlier demo.
+def prepare(nodes: int | None = None, *, fresh: bool = True) -> Scene:
+    """Return a scene on a cluster with real nodes and the checkout's images; `fresh` removes an old demo.
 
     Raises:
         ClusterError: when the cluster cannot be had; the message says what is missing.
@@ -27,7 +27,8 @@ def prepare(nodes: int | None = None) -> Scene:
     path = binaries.search_path(programs) if programs else os.environ["PATH"]
     scene = Scene(CHECKOUT, Kube(str(found.kubeconfig), NAMESPACE, path), may_kill=ours)
     scene.measured["cluster up"] = time.monotonic() - began
-    scene.kube.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=5m")
+    if fresh:
+        scene.kube.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=5m")
     for node in scene.kube.get("nodes")["items"]:
         if any(taint["key"] == INTERRUPTED for taint in node["spec"].get("taints", ())):
             scene.kube.run("kubectl", "taint", "node", node["metadata"]["name"], f"{INTERRUPTED}-")

@@ -30,7 +30,7 @@ from inferfleet_demo.traffic import (
 MOST_ATTEMPTS = 8
 PAUSE_BEFORE_RETRY_SECONDS = 0.5
 CONNECT_SECONDS = 3.0
-SILENCE_SECONDS = 20.0
+SILENCE_SECONDS = 30.0
 """Longest wait for the next byte: what a dead machine leaves behind is silence, never a reset."""
 
 
@@ -127,7 +127,7 @@ def main() -> int:
     parser.add_argument("--model", required=True)
     parser.add_argument("--long", type=int, default=2)
     parser.add_argument("--short", type=int, default=1, help="of each kind, kept and fresh connections")
-    parser.add_argument("--long-tokens", type=int, default=1_500)
+    parser.add_argument("--long-tokens", type=int, default=800)
     parser.add_argument("--short-tokens", type=int, default=60)
     asyncio.run(run(parser.parse_args()))
     return 0

@@ -36,8 +36,11 @@ class Fault:
     way_back_seconds: float = 300.0
 
 
-def prove(stage: Stage, fault: Fault) -> Row:
-    """Let it happen under traffic, from a deployment in service to the same again; return what was seen."""
+def prove(stage: Stage, fault: Fault, *, way_back: bool = True) -> Row:
+    """Let it happen under traffic, from a deployment in service to the same again; return what was seen.
+
+    Without the `way_back` the row ends with its replacements in service.
+    """
     print(f"\n{fault.title}", flush=True)
     stage.settle(fault.replicas)
     counted, begin = stage.lost(), time.time()
@@ -53,7 +56,8 @@ def prove(stage: Stage, fault: Fault) -> Row:
         return sum(pod.ready_at is not None for pod in watching.new_since(happened.at)) >= happened.coming
 
     watching.until("the replacements Ready", replaced, REPLACED_SECONDS)
-    stage.settle(fault.replicas_after, fault.way_back_seconds)
+    if way_back:
+        stage.settle(fault.replicas_after, fault.way_back_seconds)
     asked = stage.requests.begun(begin, time.time())
     done = row(fault.title, happened, watching, asked, stage.lost() - counted)
     print(done, flush=True)

@@ -11,6 +11,9 @@ from pathlib import Path
 from inferfleet_faults.requests import Asked
 from inferfleet_faults.watching import Pod, Watching
 
+LOOK_SECONDS = 2.2
+"""The longest interval between two looks of the operator at a worker: 2 s and 10 % of jitter."""
+
 
 @dataclass(frozen=True)
 class Happened:
@@ -32,7 +35,9 @@ class Row:
     """One row. Times are seconds from the signal, taken when the API server's word arrived here.
 
     `retried` were answered at a second attempt: nothing had come of the first. `counted` is what the operator
-    counted as lost, `in_flight` what was in flight on machines as they died.
+    counted as lost, `in_flight` what was in flight on machines as they died. `unheard` are requests
+    that began or ended in the last interval before the signal in which the operator need not have looked: no
+    count of what a dead machine took can be closer than that.
     """
 
     title: str
@@ -41,6 +46,7 @@ class Row:
     retried: int
     counted: int
     in_flight: int
+    unheard: int
     longest_request_seconds: float
     endpoints_seconds: float | None
     asked_seconds: float | None
@@ -63,6 +69,7 @@ def row(title: str, happened: Happened, watching: Watching, asked: Sequence[Aske
         retried=sum(one.result == "finished" and bool(one.problems) for one in asked),
         counted=counted,
         in_flight=happened.in_flight,
+        unheard=sum(_is_unheard(one, happened.at) for one in asked),
         longest_request_seconds=max((one.seconds for one in asked), default=0.0),
         endpoints_seconds=out - happened.at if out else None,
         asked_seconds=new[0].seen_at - happened.at if new and happened.coming else None,
@@ -71,6 +78,10 @@ def row(title: str, happened: Happened, watching: Watching, asked: Sequence[Aske
         remark=happened.remark,
         problems=tuple(f"{count} x {what}" for what, count in problems.most_common()),
     )
+
+
+def _is_unheard(one: Asked, at: float) -> bool:
+    return any(at - LOOK_SECONDS <= instant <= at for instant in (one.start, one.end))
 
 
 HEADINGS = (

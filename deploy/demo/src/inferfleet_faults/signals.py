@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from inferfleet_faults.faults import REPLACED_SECONDS
 from inferfleet_faults.stage import CAPACITY, RESERVED, SPOT_NODES, Stage
@@ -51,3 +54,13 @@ def _signal(stage: Stage, node: str) -> Signal:
     signal = Signal((out or at) - at, watching.new_since(at)[0].seen_at - at)
     print(signal, flush=True)
     return signal
+
+
+def write_signals(signals: Sequence[Signal], path: Path) -> None:
+    """Write all of them, and print the worst."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([asdict(one) for one in signals], indent=1) + "\n")
+    for what in ("endpoints_seconds", "asked_seconds"):
+        values = sorted(getattr(one, what) for one in signals)
+        middle, worst = values[len(values) // 2], values[-1]
+        print(f"{what} of {len(values)} signals: median {middle:.2f}, longest {worst:.2f}", flush=True)

@@ -26,9 +26,12 @@ CAPACITY_SPEC = {
     "onDemand": {"base": 1},
     "spot": {"share": "100%"},
     # short, so that the way back to spot is part of a run
-    "fallback": {"after": "10s", "hold": "20s"},
+    "fallback": {"after": "10s", "hold": "45s"},
 }
 DEPLOYMENT = f"/apis/inferfleet.dev/v1alpha1/namespaces/{NAMESPACE}/inferencedeployments/{NAME}"
+
+YOUNG = range(80, 400)
+"""Tokens in flight of which a long stream just begun has this many; short answers have fewer."""
 
 
 @dataclass
@@ -111,18 +114,21 @@ class Stage:
 
     def in_flight(self, pod: Pod) -> int:
         """What a worker itself says to have in flight."""
-        with urllib.request.urlopen(f"http://{pod.ip}:8001/state", timeout=5) as answer:
-            return int(json.load(answer)["in_flight"]["requests"])
+        return self._load(pod)[0]
 
     def await_busy(self, pods: list[Pod]) -> None:
-        """Wait until each of them has a long stream under way: something in flight at two looks in a row."""
+        """Wait until each of them has a long stream under way that began just now."""
 
         def busy() -> bool | None:
-            return all(self.in_flight(pod) for pod in pods) or None
+            return all(tokens in YOUNG for _, tokens in map(self._load, pods)) or None
 
-        for _ in range(2):
-            eventually("requests in flight on the node that goes", busy, seconds=60, every=0.3)
-            time.sleep(0.3)
+        eventually("a young stream on the node that goes", busy, seconds=120, every=0.2)
+
+    def _load(self, pod: Pod) -> tuple[int, int]:
+        """Requests in flight and their tokens so far."""
+        with urllib.request.urlopen(f"http://{pod.ip}:8001/state", timeout=5) as answer:
+            held = json.load(answer)["in_flight"]
+        return int(held["requests"]), int(held["tokens"])
 
     def kill_the_operator(self) -> str:
         """SIGKILL the leading operator's container; says whose."""
@@ -158,7 +164,8 @@ def hog(node: str, gpus: int, name: str) -> dict[str, Any]:
 def prepare_nodes(scene: Scene) -> None:
     """Heal all nodes, and make the third a reserved one with room for a single replica."""
     kube = scene.kube
-    for node in kube.get("nodes")["items"]:
+    found = kube.get("nodes")["items"]
+    for node in found:
         name = node["metadata"]["name"]
         ready = {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"]
         if ready != "True":
@@ -177,7 +184,12 @@ def prepare_deployment(scene: Scene) -> None:
     steps.apply_the_quickstart(scene)
     if not kube.find("pod", "hog-reserved"):
         kube.kubectl("create", "-f", "-", stdin=json.dumps(hog(RESERVED, 3, "hog-reserved")))
-    spec = {"autoscaling": {"mode": "Off"}, "replicas": 2, "capacity": CAPACITY_SPEC}
+    spec = {
+        "autoscaling": {"mode": "Off"},
+        "replicas": 2,
+        "capacity": CAPACITY_SPEC,
+        "engine": {"maxNumSeqs": 8},  # all clients on one replica wait for nobody
+    }
     scene.kube.kubectl("patch", "infd", NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
 
 
