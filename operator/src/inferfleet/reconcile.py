@@ -40,7 +40,7 @@ CALM_LOOK_SECONDS = 5.0
 def plan(observed: Observed, now: float) -> Plan:
     """Decide everything for one deployment as of `now`."""
     spec = observed.spec
-    samples = scaling.fresh_samples((*observed.scaling.samples, *observed.samples), now)
+    samples = scaling.fresh_samples(observed.scaling.samples, observed.samples, now)
     sights = disruption.Sights(
         observed.nodes,
         observed.workers,
@@ -142,7 +142,12 @@ def _scaling_memory(observed: Observed, choice: Choice) -> ScalingMemory:
     """What one replica was seen to do is worth nothing for another layout."""
     if observed.current_revision in {None, choice.revision}:
         return observed.scaling
-    return replace(observed.scaling, tokens_per_second_per_replica=None)
+    return replace(
+        observed.scaling,
+        tokens_per_second_per_replica=None,
+        predicted_tokens_per_second=None,
+        busy_tokens_per_second=None,
+    )
 
 
 def _scale(
@@ -157,6 +162,8 @@ def _scale(
         leaving=fleet.leaving,
         samples=observed.samples,
         layout=layout,
+        objectives=observed.spec.objectives,
+        workload=observed.spec.workload,
         wake=observed.wake,
         paused=observed.spec.paused or not observed.spec_known,
     )

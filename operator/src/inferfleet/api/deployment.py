@@ -10,6 +10,8 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field
 
 from inferfleet.api import spec as written
+from inferfleet.api.autoscaling import Autoscaling
+from inferfleet.api.autoscaling import Schedule as WrittenSchedule
 from inferfleet.api.resource import (
     Metadata,
     Resource,
@@ -31,6 +33,8 @@ from inferfleet.values import (
     Objectives,
     ParallelismSpec,
     RolloutSpec,
+    Schedule,
+    SpeculativeSpec,
     Workload,
     labels,
 )
@@ -118,6 +122,7 @@ class InferenceDeployment(Resource):
 
 
 def _engine(engine: written.Engine) -> EngineSpec:
+    draft = engine.speculative
     return EngineSpec(
         image=engine.image,
         args=tuple(engine.args),
@@ -126,6 +131,7 @@ def _engine(engine: written.Engine) -> EngineSpec:
         max_num_seqs=engine.max_num_seqs,
         max_num_batched_tokens=engine.max_num_batched_tokens,
         gpu_memory_utilization=engine.gpu_memory_utilization,
+        speculative=SpeculativeSpec(draft.model, draft.tokens, draft.acceptance) if draft else None,
     )
 
 
@@ -138,7 +144,7 @@ def _objectives(objectives: written.Objectives) -> Objectives:
     )
 
 
-def _autoscaling(autoscaling: written.Autoscaling, replicas: int | None) -> AutoscalingSpec:
+def _autoscaling(autoscaling: Autoscaling, replicas: int | None) -> AutoscalingSpec:
     return AutoscalingSpec(
         mode=autoscaling.mode,
         replicas=replicas,
@@ -147,10 +153,27 @@ def _autoscaling(autoscaling: written.Autoscaling, replicas: int | None) -> Auto
         target_queue_per_replica=autoscaling.target_queue_per_replica,
         target_utilization=autoscaling.target_utilization,
         scale_up_window_seconds=seconds(autoscaling.scale_up_window),
-        scale_down_window_seconds=seconds(autoscaling.scale_down_window),
+        scale_down_window_seconds=_maybe_seconds(autoscaling.scale_down_window),
         max_scale_up_per_minute=autoscaling.max_scale_up_per_minute,
         max_scale_down_per_minute=autoscaling.max_scale_down_per_minute,
+        schedules=tuple(map(_schedule, autoscaling.schedules)),
     )
+
+
+def _schedule(schedule: WrittenSchedule) -> Schedule:
+    return Schedule(
+        name=schedule.name,
+        time_zone=schedule.time_zone,
+        start=schedule.start,
+        end=schedule.end,
+        duration_seconds=_maybe_seconds(schedule.duration),
+        min_replicas=schedule.min_replicas,
+        max_replicas=schedule.max_replicas,
+    )
+
+
+def _maybe_seconds(duration: str | None) -> float | None:
+    return None if duration is None else seconds(duration)
 
 
 def _capacity(capacity: written.Capacity) -> CapacitySpec:

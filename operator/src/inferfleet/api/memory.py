@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from inferfleet.api import status as written
-from inferfleet.api.resource import instant, timestamp
+from inferfleet.api.resource import instant, maybe_instant, maybe_timestamp, timestamp
+from inferfleet.api.scaling import scaling_memory
 from inferfleet.values import (
     Account,
     CapacityMemory,
@@ -22,7 +23,6 @@ from inferfleet.values import (
     OfferKey,
     Prediction,
     Reason,
-    ScalingDecision,
     ScalingMemory,
 )
 
@@ -49,7 +49,7 @@ class Memory:
 def memory_from_status(status: written.InferenceDeploymentStatus) -> Memory:
     """Read back what `status_from_plan` wrote."""
     return Memory(
-        scaling=_scaling(status.scaling),
+        scaling=scaling_memory(status.scaling),
         capacity=_capacity(status.capacity),
         current_layout=_layout(status.plan) if status.plan else None,
         current_revision=status.revision,
@@ -59,31 +59,6 @@ def memory_from_status(status: written.InferenceDeploymentStatus) -> Memory:
         ),
         interruptions=tuple(_interruption(interruption) for interruption in status.interruptions),
         lost=_lost(status),
-    )
-
-
-def scaling_status(decision: ScalingDecision | None, memory: ScalingMemory) -> written.ScalingStatus:
-    """Write a decision with its numbers, and the memory."""
-    kept = written.ScalingStatus(
-        desired=memory.desired,
-        changed_at=_maybe_timestamp(memory.changed_at),
-        tokens_per_second_per_replica=memory.tokens_per_second_per_replica,
-    )
-    if decision is None:
-        return kept
-    return kept.model_copy(
-        update={
-            "desired": decision.desired if memory.desired is None else memory.desired,
-            "reason": decision.reason.code,
-            "message": decision.reason.message,
-            "laws": [written.LawStatus(law=law, replicas=replicas) for law, replicas in decision.laws],
-            "limited_by": decision.limited_by,
-            "evidence": decision.evidence,
-            "queue": round(decision.queue, 1),
-            "running": round(decision.running, 1),
-            "tokens_per_second": round(decision.tokens_per_second, 1),
-            "capacity_tokens_per_second": round(decision.capacity_tokens_per_second, 1),
-        }
     )
 
 
@@ -104,8 +79,8 @@ def capacity_status(
             for offer, at in memory.losses[-LOSSES_KEPT:]
         ],
         failures=[timestamp(at) for at in memory.failures[-FAILURES_KEPT:]],
-        fallback_until=_maybe_timestamp(memory.fallback_until),
-        spot_short_since=_maybe_timestamp(memory.spot_short_since),
+        fallback_until=maybe_timestamp(memory.fallback_until),
+        spot_short_since=maybe_timestamp(memory.spot_short_since),
     )
 
 
@@ -117,7 +92,7 @@ def interruption_status(interruption: Interruption) -> written.InterruptionStatu
         worker=interruption.worker,
         source=interruption.source,
         seen_at=timestamp(interruption.seen_at),
-        deadline=_maybe_timestamp(interruption.deadline),
+        deadline=maybe_timestamp(interruption.deadline),
     )
 
 
@@ -141,6 +116,8 @@ def plan_status(layout: Layout, why: str, planned_from: str | None) -> written.P
         quantization=layout.quantization,
         kv_cache_dtype=layout.kv_cache_dtype,
         dtype=layout.dtype,
+        draft=layout.draft,
+        draft_tokens=layout.draft_tokens,
         weights_bytes_per_gpu=layout.weights_bytes_per_gpu,
         kv_cache_tokens=layout.kv_cache_tokens,
         predicted=written.PredictionStatus(
@@ -186,6 +163,8 @@ def _layout(plan: written.PlanStatus) -> Layout:
         quantization=plan.quantization,
         kv_cache_dtype=plan.kv_cache_dtype,
         dtype=plan.dtype,
+        draft=plan.draft,
+        draft_tokens=plan.draft_tokens,
         warnings=tuple(Reason(warning.reason, warning.message) for warning in plan.warnings),
     )
 
@@ -197,22 +176,14 @@ def _lost(status: written.InferenceDeploymentStatus) -> tuple[tuple[LossCause, i
     return known or (((LossCause.CRASH, rest),) if rest > 0 else ())
 
 
-def _scaling(scaling: written.ScalingStatus) -> ScalingMemory:
-    return ScalingMemory(
-        desired=scaling.desired,
-        changed_at=_maybe_instant(scaling.changed_at),
-        tokens_per_second_per_replica=scaling.tokens_per_second_per_replica,
-    )
-
-
 def _capacity(capacity: written.CapacityStatus) -> CapacityMemory:
     return CapacityMemory(
         losses=tuple(
             (OfferKey(loss.pool, loss.capacity_type, loss.zone), instant(loss.at)) for loss in capacity.losses
         ),
         failures=tuple(instant(at) for at in capacity.failures),
-        fallback_until=_maybe_instant(capacity.fallback_until),
-        spot_short_since=_maybe_instant(capacity.spot_short_since),
+        fallback_until=maybe_instant(capacity.fallback_until),
+        spot_short_since=maybe_instant(capacity.spot_short_since),
         targets=tuple((target.capacity_type, target.replicas) for target in capacity.targets),
     )
 
@@ -230,15 +201,7 @@ def _interruption(interruption: written.InterruptionStatus) -> Interruption:
         kind=interruption.kind,
         node=interruption.node,
         seen_at=instant(interruption.seen_at),
-        deadline=_maybe_instant(interruption.deadline),
+        deadline=maybe_instant(interruption.deadline),
         source=interruption.source,
         worker=interruption.worker,
     )
-
-
-def _maybe_timestamp(at: float | None) -> str | None:
-    return None if at is None else timestamp(at)
-
-
-def _maybe_instant(at: str | None) -> float | None:
-    return None if at is None else instant(at)

@@ -7,8 +7,9 @@ from collections import Counter
 from typing import Final, Literal
 
 from inferfleet.api import status as written
-from inferfleet.api.memory import capacity_status, interruption_status, plan_status, scaling_status
+from inferfleet.api.memory import capacity_status, interruption_status, plan_status
 from inferfleet.api.resource import timestamp
+from inferfleet.api.scaling import scaling_status
 from inferfleet.api.status import ConditionStatus, InferenceDeploymentStatus, State
 from inferfleet.values import CapacityType, Condition, ConditionType, Observed, OfferKey, Plan, Pool, labels
 

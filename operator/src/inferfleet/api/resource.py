@@ -66,6 +66,8 @@ def _check_int_or_percent(value: int | str) -> int | str:
     return value
 
 
+Text = Annotated[str, Field(max_length=4096)]
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Duration = Annotated[
     str,
     AfterValidator(_check_duration),
@@ -117,6 +119,16 @@ def timestamp(instant: float) -> str:
 def instant(timestamp: str) -> float:
     """Read an instant that the API or `timestamp` wrote."""
     return datetime.fromisoformat(timestamp).timestamp()
+
+
+def maybe_timestamp(at: float | None) -> str | None:
+    """Write an instant, if there is one."""
+    return None if at is None else timestamp(at)
+
+
+def maybe_instant(at: str | None) -> float | None:
+    """Read an instant, if there is one."""
+    return None if at is None else instant(at)
 
 
 class Part(BaseModel):

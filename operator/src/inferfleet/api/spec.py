@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from inferfleet.api.autoscaling import Autoscaling
 from inferfleet.api.networking import InferencePool, Monitoring, ServiceTemplate
 from inferfleet.api.resource import CountOrPercent, Duration, Part, Rule, seconds, validated
 from inferfleet.values import AutoscalingMode
@@ -149,6 +150,17 @@ class Parallelism(Part):
     """Expert parallelism; for mixture-of-experts models."""
 
 
+class Speculative(Part):
+    """Speculative decoding with a draft model, used where the planner finds it cheaper."""
+
+    model: Annotated[str, Field(min_length=1, max_length=512)]
+    """Hub id of the draft; one that the planner has recorded."""
+    tokens: Annotated[int, Field(ge=1, le=16)] = 3
+    """Tokens that it guesses ahead."""
+    acceptance: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    """How often a guess is right, 0 to 1: measure it on your own traffic."""
+
+
 class Engine(Part):
     """The inference engine: a stock vLLM image and its limits."""
 
@@ -166,59 +178,8 @@ class Engine(Part):
     """Most tokens in one engine step. Default: the planner's choice."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Share of a GPU's memory that the engine may take."""
-
-
-class Wake(Part):
-    """What brings a deployment without replicas back, besides the annotation `inferfleet.dev/wake`."""
-
-    query: Annotated[str | None, Field(min_length=1, max_length=2048)] = None
-    """PromQL asked while there is no replica; above 0 means that requests wait. Needs the operator's Prometheus."""
-
-
-class Autoscaling(Part):
-    """How many replicas, and how fast that may change."""
-
-    model_config = ConfigDict(
-        json_schema_extra=validated(
-            Rule(
-                "!has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
-                "minReplicas must not be more than maxReplicas",
-                ".minReplicas",
-            ),
-        )
-    )
-
-    mode: Annotated[AutoscalingMode, Field(strict=False)] = AutoscalingMode.INTERNAL
-    """Internal: the operator decides. External: HPA or KEDA writes `spec.replicas`. Off: you write it."""
-    min_replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Fewest replicas; 0 lets the deployment scale to zero."""
-    max_replicas: Annotated[int | None, Field(ge=1, le=1000)] = None
-    """Most replicas. Default: `minReplicas`, but at least 1."""
-    target_queue_per_replica: Annotated[float, Field(gt=0)] = 4.0
-    """Waiting requests per replica that are tolerated."""
-    target_utilization: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Share of a replica's measured tokens/s that is planned for."""
-    scale_up_window: Duration = "5s"
-    """How long more demand must last before a replica is added."""
-    scale_down_window: Duration = "5m"
-    """How long less demand must last before a replica is removed."""
-    max_scale_up_per_minute: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Most replicas added in a minute."""
-    max_scale_down_per_minute: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Most replicas removed in a minute."""
-    wake: Wake = Wake()
-    """Who asks for a replica while there is none."""
-
-    @model_validator(mode="after")
-    def _bounds_are_ordered(self) -> Self:
-        if self.max_replicas is not None and self.min_replicas > self.max_replicas:
-            raise ValueError("minReplicas must not be more than maxReplicas")
-        return self
-
-    @property
-    def upper_bound(self) -> int:
-        """The most replicas, with the default filled in."""
-        return self.max_replicas if self.max_replicas is not None else max(1, self.min_replicas)
+    speculative: Speculative | None = None
+    """A draft model to decode with."""
 
 
 class Spot(Part):

@@ -7,11 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from inferfleet.api.resource import StatusPart
+from inferfleet.api.resource import StatusPart, Text, Timestamp
+from inferfleet.api.scaling import ScalingStatus
 from inferfleet.values import CapacityType, InterruptionKind, LossCause
-
-Text = Annotated[str, Field(max_length=4096)]
-Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class State(StrEnum):
@@ -107,6 +105,10 @@ class PlanStatus(StatusPart):
     """Data type of the KV cache."""
     dtype: str = "auto"
     """Data type of weights and activations."""
+    draft: str | None = None
+    """Model that guesses ahead, where speculative decoding pays."""
+    draft_tokens: int = 0
+    """Tokens that it guesses ahead."""
     weights_bytes_per_gpu: int
     """Bytes of weights on each GPU."""
     kv_cache_tokens: int
@@ -141,44 +143,6 @@ class RefusalStatus(StatusPart):
     """Why, for people."""
     nearest: Text = ""
     """What would have to change for the nearest miss."""
-
-
-class LawStatus(StatusPart):
-    """One scaling law and the replicas it asks for."""
-
-    law: str
-    """Its name."""
-    replicas: int
-    """Replicas it asks for."""
-
-
-class ScalingStatus(StatusPart):
-    """The last scaling decision with the numbers behind it, and what must survive a restart."""
-
-    desired: int | None = None
-    """Replicas wanted."""
-    reason: str = ""
-    """Why, for machines."""
-    message: Text = ""
-    """Why, for people."""
-    laws: list[LawStatus] = []
-    """What each law asked for; the largest wins."""
-    limited_by: str = ""
-    """The bound, window or rate limit that changed it."""
-    evidence: str = ""
-    """`fresh`, or what is missing: without evidence nothing is scaled down."""
-    queue: float = 0.0
-    """Waiting requests."""
-    running: float = 0.0
-    """Running requests."""
-    tokens_per_second: float = 0.0
-    """Measured tokens/s."""
-    capacity_tokens_per_second: float = 0.0
-    """Tokens/s that the ready replicas can give at the objectives."""
-    tokens_per_second_per_replica: float | None = None
-    """Measured capacity of one replica."""
-    changed_at: Timestamp | None = None
-    """When the number of replicas last changed."""
 
 
 class CapacityTypeEntry(StatusPart):

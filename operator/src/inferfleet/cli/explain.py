@@ -89,7 +89,7 @@ def _scaling(status: InferenceDeploymentStatus) -> Iterator[RenderableType]:
             "load",
             (
                 f"{scaling.queue:g} waiting, {scaling.running:g} running, "
-                f"{scaling.tokens_per_second:g} of {scaling.capacity_tokens_per_second:g} tokens/s"
+                f"{scaling.tokens_per_second:g} tokens/s, {scaling.capacity_tokens_per_second:g} per replica"
             ),
         ),
     )

@@ -1,26 +1,33 @@
-"""Compose evidence, laws and pace into one decision."""
+"""Compose evidence, learning, foresight, laws and pace into one decision."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from inferfleet.scaling import evidence, laws, pace
+from inferfleet.scaling import capacity, evidence, flows, foresight, latency, laws, pace, rules, say, starts
 from inferfleet.scaling.evidence import Evidence, Load
+from inferfleet.scaling.flows import fresh_samples
+from inferfleet.scaling.rules import Rules
 from inferfleet.values import (
     AutoscalingMode,
     AutoscalingSpec,
     EngineSample,
     Layout,
-    Reason,
+    Objectives,
     ScalingDecision,
     ScalingMemory,
     Worker,
+    Workload,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What scaling looks at. Leaving workers are no capacity, but their tokens are load."""
+    """What scaling looks at. Leaving workers are no capacity, but their tokens are load.
+
+    `layout` predicts for the `workload`, which is the mean request until the engines report their own.
+    """
 
     spec: AutoscalingSpec
     staying: tuple[Worker, ...]
@@ -29,41 +36,41 @@ class Scope:
     layout: Layout | None = None
     wake: bool = False
     paused: bool = False
+    objectives: Objectives = field(default_factory=Objectives)
+    workload: Workload = field(default_factory=Workload)
 
 
 def decide(scope: Scope, memory: ScalingMemory, now: float) -> tuple[ScalingDecision, ScalingMemory]:
     """How many replicas there should be, and what to remember. The same samples twice change nothing."""
-    samples = evidence.remember(memory.samples, scope.samples, (*scope.staying, *scope.leaving), now)
-    learned = evidence.learn(scope.staying, samples, scope.layout, memory.tokens_per_second_per_replica)
-    load = evidence.weigh(scope.staying, samples, scope.layout, learned, now)
     current = _current(scope, memory)
-    answers = laws.ask(load, scope.spec)
-    asked = max(scope.spec.min_replicas, *(count for _, count in answers))
-    recommended = _recommend(load, asked, current, wake=scope.wake)
-    keep = max(scope.spec.scale_down_window_seconds, scope.spec.scale_up_window_seconds)
-    recommendations = pace.append(memory.recommendations, now, recommended, keep)
-    measure = pace.Pace(scope.spec, load, current, recommendations, memory.changes, now)
-    desired, limited_by = _settle(scope, measure, recommended)
-    decision = ScalingDecision(
-        desired=desired,
-        reason=_reason(scope, load, answers, limited_by, current=current, desired=desired),
-        laws=answers,
-        limited_by=", ".join(limited_by),
-        queue=load.waiting,
-        running=load.running,
-        tokens_per_second=load.tokens_per_second,
-        capacity_tokens_per_second=load.capacity_tokens_per_second,
-        evidence=load.evidence.value,
+    load, memory = _look(scope, memory, now)
+    ruled = rules.resolve(
+        scope.spec,
+        scope.objectives,
+        current=current,
+        cold_start_seconds=load.cold_start_seconds,
+        spread=foresight.spread(memory.foresight),
+        now=now,
     )
-    changed = memory.desired != desired
-    return decision, replace(
+    answers = laws.ask(load, ruled)
+    calm = min(pace.PANIC_SECONDS, ruled.down_window_seconds)
+    until = now + calm if dict(answers)["burst"] else memory.panic_until
+    asked = max(ruled.min_replicas, *(count for _, count in answers))
+    recommended = _recommend(load, asked, current, wake=scope.wake)
+    keep = max(ruled.down_window_seconds, ruled.up_window_seconds)
+    recommendations = pace.append(memory.recommendations, now, recommended, keep)
+    changes = memory.changes or ((now - pace.RATE_PERIOD_SECONDS, current),)
+    panic = until is not None and now < until
+    measure = pace.Pace(ruled, load, current, recommendations, changes, now, panic)
+    desired, limited_by = _settle(scope, ruled, measure, recommended)
+    numbers = say.Numbers(load, ruled, answers, limited_by, current, desired, panic)
+    return say.explain(scope.spec.mode, numbers), replace(
         memory,
-        samples=samples,
         recommendations=recommendations,
         desired=desired,
-        changed_at=now if changed else memory.changed_at,
-        tokens_per_second_per_replica=learned,
-        changes=pace.append(_changes(memory, current, now), now, desired, pace.RATE_PERIOD_SECONDS),
+        changed_at=now if memory.desired != desired else memory.changed_at,
+        changes=pace.append(changes, now, desired, pace.RATE_PERIOD_SECONDS),
+        panic_until=until,
     )
 
 
@@ -74,8 +81,61 @@ def _current(scope: Scope, memory: ScalingMemory) -> int:
     return max(len(scope.staying), scope.spec.min_replicas, 1)
 
 
-def _changes(memory: ScalingMemory, current: int, now: float) -> pace.Steps:
-    return memory.changes or ((now - pace.RATE_PERIOD_SECONDS, current),)
+def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, ScalingMemory]:
+    """Take in the new samples: what went through, what that teaches, what is foreseen."""
+    workers = (*scope.staying, *scope.leaving)
+    before = {sample.worker: sample for sample in memory.samples}
+    after = flows.newest(memory.samples, scope.samples)
+    passed, news = flows.record(memory.flows, before, after, workers, scope.spec.target_queue_per_replica)
+    memory = _remember(scope, memory, after, passed, now)
+    memory = capacity.learn_request(memory, passed, news)
+    seen = latency.judge(passed, scope.objectives, memory.served_since)
+    predicted = scope.layout.prediction.tokens_per_second if scope.layout else 0.0
+    memory = capacity.learn(memory, predicted, passed, seen, now)
+    fresh = fresh_samples(memory.samples, (), now)
+    load = replace(
+        evidence.weigh(scope.staying, fresh, passed, scope.layout, now),
+        output_tokens=capacity.mean_request(memory, scope.workload).output_tokens,
+        capacity_tokens_per_second=memory.tokens_per_second_per_replica or predicted,
+        latency=seen,
+        ttft_objective_seconds=scope.objectives.ttft_seconds,
+        cold_start_seconds=starts.cold_start_seconds(memory.cold_starts),
+    )
+    return _foresee(load, memory, now)
+
+
+def _remember(
+    scope: Scope,
+    memory: ScalingMemory,
+    newest: Mapping[str, EngineSample],
+    passed: flows.Flows,
+    now: float,
+) -> ScalingMemory:
+    """Keep the newest sample of whoever exists, however old: it tells what a dead worker takes along."""
+    workers = (*scope.staying, *scope.leaving)
+    names = {worker.name for worker in workers}
+    starting, took = starts.watch(memory, workers)
+    served = sum(worker.ready for worker in scope.staying)
+    return replace(
+        memory,
+        samples=tuple(newest[name] for name in sorted(newest) if name in names),
+        flows=passed,
+        starting=starting,
+        cold_starts=took,
+        served=served,
+        served_since=now if served > memory.served else memory.served_since,
+    )
+
+
+def _foresee(load: Load, memory: ScalingMemory, now: float) -> tuple[Load, ScalingMemory]:
+    """Note what is asked for while that is known, and add what is to come."""
+    demand, horizon = load.demand_tokens_per_second, load.cold_start_seconds
+    known = memory.foresight
+    if load.evidence is not Evidence.MISSING and memory.flows:
+        known = foresight.note(known, demand, horizon, now)
+    ahead, foreseen_by = foresight.foresee(known, demand, horizon, now)
+    load = replace(load, forecast_tokens_per_second=ahead, foreseen_by=foreseen_by)
+    return load, replace(memory, foresight=known)
 
 
 def _recommend(load: Load, asked: int, current: int, *, wake: bool) -> int:
@@ -89,43 +149,12 @@ def _recommend(load: Load, asked: int, current: int, *, wake: bool) -> int:
             return max(current, 1) if wake else current
 
 
-def _settle(scope: Scope, measure: pace.Pace, recommended: int) -> tuple[int, tuple[str, ...]]:
+def _settle(scope: Scope, ruled: Rules, measure: pace.Pace, recommended: int) -> tuple[int, tuple[str, ...]]:
     spec = scope.spec
     if spec.mode is not AutoscalingMode.INTERNAL:
         return (measure.current if spec.replicas is None else spec.replicas), ()
     if scope.paused:
         return measure.current, ("paused",)
     if measure.current == 0 and scope.wake:
-        return max(1, spec.min_replicas), ()
+        return max(1, ruled.min_replicas), ()
     return pace.limit(measure, recommended)
-
-
-def _reason(
-    scope: Scope,
-    load: Load,
-    answers: tuple[tuple[str, int], ...],
-    limited_by: tuple[str, ...],
-    *,
-    current: int,
-    desired: int,
-) -> Reason:
-    spec = scope.spec
-    if spec.mode is not AutoscalingMode.INTERNAL:
-        return Reason(f"{spec.mode.value}Scaling", f"spec.replicas asks for {desired}")
-    if load.evidence is Evidence.MISSING and desired == current:
-        return Reason("NoEvidence", f"{load.gap}: holding {desired}")
-    numbers = (
-        f"{load.waiting:g} waiting ({spec.target_queue_per_replica:g} per replica tolerated), "
-        f"{load.running:g} running, {load.demand_tokens_per_second:.0f} tokens/s asked for of "
-        f"{load.capacity_tokens_per_second:.0f} per replica; "
-        + ", ".join(f"{name} law {count}" for name, count in answers)
-    )
-    if limited_by:
-        numbers += f"; limited by {', '.join(limited_by)}"
-    if load.gap:
-        numbers += f"; {load.gap}"
-    if desired > current:
-        return Reason("ScalingUp", f"{current} to {desired} replicas: {numbers}")
-    if desired < current:
-        return Reason("ScalingDown", f"{current} to {desired} replicas: {numbers}")
-    return Reason("Steady", f"{desired} replicas: {numbers}")

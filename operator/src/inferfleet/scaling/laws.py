@@ -1,7 +1,7 @@
 """How many replicas the load asks for. Each law speaks alone; the largest answer wins.
 
-All laws answer in total replicas from total load, never in factors of what runs: a factor compounds while
-replicas start (aibrix#2670), and a per-replica mean mistaken for a total scales the wrong way.
+All laws answer in total replicas from total load, never in factors of what was asked for: a factor compounds
+while replicas start (aibrix#2670), and a per-replica mean mistaken for a total scales the wrong way.
 """
 
 from __future__ import annotations
@@ -10,59 +10,110 @@ import math
 from collections.abc import Callable
 
 from inferfleet.scaling.evidence import Load
-from inferfleet.values import AutoscalingSpec
+from inferfleet.scaling.rules import Rules
 
-Law = Callable[[Load, AutoscalingSpec], int]
+Law = Callable[[Load, Rules], int]
+
+DRAIN_SECONDS = 30.0
+"""A backlog is to be gone this soon after its replicas came, or within the objective if that is longer.
+
+The replica-seconds that a backlog takes do not depend on how fast it is drained, but a shorter time than
+this buys replicas that are idle before they are needed.
+"""
+
+MOST_BY_LATENCY = 2.0
 
 
-def queue_depth(load: Load, spec: AutoscalingSpec) -> int:
-    """Enough replicas that no more than the tolerated number waits at each.
+def queue_depth(load: Load, rules: Rules) -> int:
+    """Enough replicas that all who wait would be in a batch, once more wait at each than is tolerated.
 
     A replica that is starting will take a full batch out of the queue: with that credit the queue must still
     be too long before even more are asked for.
     """
-    if spec.target_queue_per_replica <= 0:
-        return 0
-    wanted = _ceil(load.waiting / spec.target_queue_per_replica)
+    if load.waiting <= rules.tolerated_queue * load.ready:
+        return _ceil(load.waiting / rules.tolerated_queue)
     asked = load.ready + load.starting
-    if load.starting == 0 or wanted <= asked:
-        return wanted
     left = load.waiting - load.starting * load.slots
-    return max(asked, _ceil(left / spec.target_queue_per_replica))
+    if load.starting and left <= rules.tolerated_queue * asked:
+        return asked
+    batch = load.slots or rules.tolerated_queue
+    return max(asked, _ceil((load.waiting + load.running) / batch))
 
 
-def token_rate(load: Load, spec: AutoscalingSpec) -> int:
-    """Demand in tokens per second over what one replica gives at the target utilisation.
+def token_rate(load: Load, rules: Rules) -> int:
+    """Arrivals and backlog in tokens over what one replica takes at the objectives.
 
-    Never more replicas than requests: a few long streams take whatever speed there is, and another replica
-    would find nothing to do.
+    What those on their way will have to spare over a cold start is taken off the backlog first.
     """
-    if load.capacity_tokens_per_second <= 0:
-        return 0
-    enough = load.demand_tokens_per_second / (load.capacity_tokens_per_second * spec.target_utilization)
-    return min(_ceil(enough), _ceil(load.in_system))
+    spare = max(
+        0.0, (load.ready + load.starting) * load.capacity_tokens_per_second - load.demand_tokens_per_second
+    )
+    backlog = max(0.0, load.waiting * load.output_tokens - spare * load.cold_start_seconds)
+    drain = max(DRAIN_SECONDS, load.ttft_objective_seconds or 0.0)
+    return _replicas(load, rules, load.demand_tokens_per_second + backlog / drain)
 
 
-def running_requests(load: Load, spec: AutoscalingSpec) -> int:
+def running_requests(load: Load, rules: Rules) -> int:
     """Requests in the batches over the batch of one replica at the target utilisation.
 
     A queue is 0 until saturation; this law sees saturation come, and holds what a queue no longer asks for.
     """
     if load.slots <= 0:
         return 0
-    return _ceil(load.running / (load.slots * spec.target_utilization))
+    return _ceil(min(load.running, load.in_system_lately) / (load.slots * rules.utilization))
+
+
+def latency(load: Load, rules: Rules) -> int:
+    """As many times more replicas than served as latencies at the percentile are above the objectives.
+
+    They are latencies of the past. So those in service now are multiplied, never those asked for; a time to
+    first token counts only while the requests inside do not become fewer, for else the queue is being served
+    already; and a replica that has little to do is not slow for want of others.
+    """
+    del rules
+    late = 0.0 if load.easing else load.latency.lasting_ttft
+    over = max(late, load.latency.lasting_itl)
+    if over <= 1.0 or not load.is_loaded:
+        return 0
+    return min(_ceil(load.ready * min(MOST_BY_LATENCY, over)), _ceil(load.in_system))
+
+
+def burst(load: Load, rules: Rules) -> int:
+    """What the arrivals of the last seconds ask for, once that is twice what serves: panic."""
+    wanted = _replicas(load, rules, load.burst_per_second * load.output_tokens)
+    return wanted if wanted >= 2 * max(1, load.ready) else 0
+
+
+def forecast(load: Load, rules: Rules) -> int:
+    """What the forecasts that are trusted see a cold start ahead."""
+    growth = load.forecast_tokens_per_second / (load.demand_tokens_per_second or math.inf)
+    return _replicas(load, rules, load.forecast_tokens_per_second, max(1.0, growth))
 
 
 LAWS: tuple[tuple[str, Law], ...] = (
     ("queue", queue_depth),
     ("tokens", token_rate),
     ("running", running_requests),
+    ("latency", latency),
+    ("burst", burst),
+    ("forecast", forecast),
 )
 
 
-def ask(load: Load, spec: AutoscalingSpec) -> tuple[tuple[str, int], ...]:
+def ask(load: Load, rules: Rules) -> tuple[tuple[str, int], ...]:
     """Every law's answer, by name."""
-    return tuple((name, law(load, spec)) for name, law in LAWS)
+    return tuple((name, law(load, rules)) for name, law in LAWS)
+
+
+def _replicas(load: Load, rules: Rules, tokens_per_second: float, growth: float = 1.0) -> int:
+    """Replicas for a rate at the target utilisation, but never more than there are (or will be) requests.
+
+    A few long streams take whatever speed there is, and another replica would find nothing to do.
+    """
+    if load.capacity_tokens_per_second <= 0:
+        return 0
+    enough = tokens_per_second / (load.capacity_tokens_per_second * rules.utilization)
+    return min(_ceil(enough), _ceil(load.in_system * growth))
 
 
 def _ceil(value: float) -> int:

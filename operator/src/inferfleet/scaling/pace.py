@@ -7,9 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from inferfleet.scaling.evidence import Evidence, Load
-from inferfleet.values import AutoscalingSpec
+from inferfleet.scaling.rules import Rules
 
 RATE_PERIOD_SECONDS = 60.0
+
+PANIC_SECONDS = 60.0
+"""A burst is over when none was seen for this long (or for the scale-down window, where that is shorter)."""
 
 Steps = tuple[tuple[float, int], ...]
 """A step function of time: (instant, value from then on), oldest first."""
@@ -19,19 +22,23 @@ Steps = tuple[tuple[float, int], ...]
 class Pace:
     """What a limit may look at. `current` is what was asked for last; `recommendations` end with now's."""
 
-    spec: AutoscalingSpec
+    rules: Rules
     load: Load
     current: int
     recommendations: Steps
     changes: Steps
     now: float
+    panic: bool = False
 
 
 def _up_window(pace: Pace, wanted: int) -> int:
-    """Go up only to what was asked for throughout the window: a spike of one scrape buys nothing."""
-    if wanted <= pace.current:
+    """Go up only to what was asked for throughout the window: a spike of one scrape buys nothing.
+
+    A burst does not wait: its own window has told it from a spike.
+    """
+    if wanted <= pace.current or pace.panic:
         return wanted
-    lowest = min(values_within(pace.recommendations, pace.now - pace.spec.scale_up_window_seconds))
+    lowest = min(values_within(pace.recommendations, pace.now - pace.rules.up_window_seconds))
     return max(pace.current, min(wanted, lowest))
 
 
@@ -40,7 +47,7 @@ def _down_window(pace: Pace, wanted: int) -> int:
 
     After a restart of the operator it is empty: that holds, as it must.
     """
-    start = pace.now - pace.spec.scale_down_window_seconds
+    start = pace.now - pace.rules.down_window_seconds
     if wanted >= pace.current:
         return wanted
     if pace.recommendations[0][0] > start:
@@ -59,39 +66,56 @@ def _evidence(pace: Pace, wanted: int) -> int:
             return pace.current
 
 
-def _rest_can_hold(pace: Pace, wanted: int) -> int:
-    """Go down only as far as the rest has KV cache for what is cached now, at the target utilisation.
+def _panic(pace: Pace, wanted: int) -> int:
+    """Take nothing away during a burst."""
+    return max(wanted, pace.current) if pace.panic else wanted
 
-    The laws have checked tokens and batches by then: they answer for the whole load.
+
+def _rest_can_hold(pace: Pace, wanted: int) -> int:
+    """Go down only as far as the rest is predicted to hold the objectives with the load spread over it.
+
+    Tokens over the capacity at the objectives, requests over the batches, what is cached over the caches.
+    While the objectives are missed under load nothing goes.
     """
+    load = pace.load
     if wanted >= pace.current:
         return wanted
-    needed = math.ceil(pace.load.kv_usage / pace.spec.target_utilization - 1e-9)
-    return min(pace.current, max(wanted, needed))
+    if load.is_loaded and max(load.latency.lasting_ttft, load.latency.lasting_itl) > 1.0:
+        return pace.current
+    tokens = max(load.demand_tokens_per_second, load.tokens_per_second)
+    needed = (
+        min(_share(tokens, load.capacity_tokens_per_second), math.ceil(load.in_system)),
+        _share(load.in_system, load.slots),
+        _share(load.kv_usage, pace.rules.utilization),
+    )
+    return min(pace.current, max(wanted, *needed))
 
 
 def _up_rate(pace: Pace, wanted: int) -> int:
-    """Add no more than so many in a minute."""
+    """Add no more than so many in a minute, except in a burst: what it needs was counted."""
+    if pace.panic:
+        return wanted
     base = min(values_within(pace.changes, pace.now - RATE_PERIOD_SECONDS), default=pace.current)
-    return min(wanted, max(pace.current, base + pace.spec.max_scale_up_per_minute))
+    return min(wanted, max(pace.current, base + pace.rules.up_per_minute))
 
 
 def _down_rate(pace: Pace, wanted: int) -> int:
     """Take away no more than so many in a minute."""
     base = max(values_within(pace.changes, pace.now - RATE_PERIOD_SECONDS), default=pace.current)
-    return max(wanted, min(pace.current, base - pace.spec.max_scale_down_per_minute))
+    return max(wanted, min(pace.current, base - pace.rules.down_per_minute))
 
 
 def _bounds(pace: Pace, wanted: int) -> int:
     """Whatever the evidence says, stay within what the user allows."""
-    return max(pace.spec.min_replicas, min(wanted, pace.spec.max_replicas))
+    return max(pace.rules.min_replicas, min(wanted, pace.rules.max_replicas))
 
 
 LIMITS: tuple[tuple[str, Callable[[Pace, int], int]], ...] = (
     ("scale-up window", _up_window),
     ("scale-down window", _down_window),
     ("evidence", _evidence),
-    ("kv cache of the rest", _rest_can_hold),
+    ("panic", _panic),
+    ("load on the rest", _rest_can_hold),
     ("scale-up rate", _up_rate),
     ("scale-down rate", _down_rate),
     ("bounds", _bounds),
@@ -128,3 +152,7 @@ def append(steps: Steps, at: float, value: int, keep_seconds: float) -> Steps:
     if len(kept) >= run and all(step[1] == value for step in kept[-run:]):
         kept.pop()
     return (*kept, (at, value))
+
+
+def _share(whole: float, each: float) -> int:
+    return math.ceil(whole / each - 1e-9) if each > 0 else 0

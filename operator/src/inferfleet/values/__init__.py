@@ -43,7 +43,14 @@ from inferfleet.values.layout import Layout, Planning, Prediction, Refusal, Reje
 from inferfleet.values.model import LayerGroup, Mixer, ModelFacts
 from inferfleet.values.observed import Observed, Plan
 from inferfleet.values.reason import Condition, ConditionType, Event, Reason
-from inferfleet.values.scaling import CapacityMemory, EngineSample, ScalingDecision, ScalingMemory
+from inferfleet.values.scaling import (
+    CapacityMemory,
+    EngineSample,
+    Flow,
+    Foresight,
+    ScalingDecision,
+    ScalingMemory,
+)
 from inferfleet.values.spec import (
     AutoscalingMode,
     AutoscalingSpec,
@@ -56,6 +63,8 @@ from inferfleet.values.spec import (
     Objectives,
     ParallelismSpec,
     RolloutSpec,
+    Schedule,
+    SpeculativeSpec,
     Workload,
 )
 
@@ -80,6 +89,8 @@ __all__ = [
     "EngineSample",
     "EngineSpec",
     "Event",
+    "Flow",
+    "Foresight",
     "IntOrPercent",
     "Interruption",
     "InterruptionKind",
@@ -115,7 +126,9 @@ __all__ = [
     "RolloutSpec",
     "ScalingDecision",
     "ScalingMemory",
+    "Schedule",
     "SetServing",
+    "SpeculativeSpec",
     "Taint",
     "Worker",
     "WorkerPod",

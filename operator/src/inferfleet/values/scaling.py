@@ -42,12 +42,65 @@ class EngineSample:
 
 
 @dataclass(frozen=True, slots=True)
+class Flow:
+    """What went through the whole fleet between two looks at it; `at` is when the span ended.
+
+    `arrivals` are requests that came, `finished` those that ended, with the tokens of their prompts and
+    outputs; `generated` are all tokens made meanwhile, those of unfinished requests included.
+    `busy_seconds` are replica-seconds during which a replica had a long queue, `busy_tokens` what it made
+    then; `replica_seconds` are those of all replicas that were heard. `ttft` and `itl` are counts of the
+    span in buckets (upper bound seconds, count), not cumulative over time.
+    """
+
+    at: float
+    seconds: float
+    arrivals: float = 0.0
+    finished: float = 0.0
+    prompt_tokens: float = 0.0
+    output_tokens: float = 0.0
+    generated: float = 0.0
+    replica_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    busy_tokens: float = 0.0
+    in_system_seconds: float = 0.0
+    ttft: tuple[tuple[float, float], ...] = ()
+    itl: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What the forecast remembers of demand, in generated tokens per second.
+
+    `week` is the mean demand in each ten minutes of the week (UTC, Monday first; negative: not seen yet).
+    `level` and `trend` (per second) are Holt's, as of `marked_at`. `promises` are forecasts that time will
+    judge: (due, what was then, by trend, by season). `errors` are mean absolute errors: of persistence and
+    the trend, then of persistence and the season, of which `judged` have been seen; `spread` is the mean
+    squared excess of what came over what was foreseen, as a share of that.
+    """
+
+    marked_at: float | None = None
+    level: float = 0.0
+    trend: float = 0.0
+    week: tuple[float, ...] = ()
+    promises: tuple[tuple[float, float, float, float | None], ...] = ()
+    errors: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    judged: tuple[int, int] = (0, 0)
+    spread: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ScalingMemory:
     """What scaling carries from pass to pass.
 
-    In the process only: `samples`, recent ones, oldest first; `recommendations`, (instant, replicas) pairs
-    for the windows; `changes`, (instant, desired from then on) pairs for the rate limits. They are lost with
-    the process, which makes scaling hold until a window is full again. The rest is kept in status.
+    In the process only: `samples`, the newest of each worker; `flows`, what went through the fleet lately,
+    oldest first; `recommendations`, (instant, replicas) pairs for the windows; `changes`, (instant, desired
+    from then on) pairs for the rate limits; `starting`, the workers that were seen before they first
+    served; `served_since`, when the replicas in service (`served`) last became more; `learned_at`, when
+    latencies last moved the capacity; `busy_tokens_per_second`, what a replica with a long queue made;
+    `panic_until`. They are lost with the process, which makes scaling hold until a window is full again.
+    The rest is kept in status: `tokens_per_second_per_replica` is the learned capacity while the plan
+    predicted `predicted_tokens_per_second`; `prompt_tokens` and `output_tokens` are the mean request;
+    `cold_starts` are the last seconds from creation to Ready.
     """
 
     samples: tuple[EngineSample, ...] = ()
@@ -56,11 +109,28 @@ class ScalingMemory:
     changed_at: float | None = None
     tokens_per_second_per_replica: float | None = None
     changes: tuple[tuple[float, int], ...] = ()
+    flows: tuple[Flow, ...] = ()
+    predicted_tokens_per_second: float | None = None
+    busy_tokens_per_second: float | None = None
+    prompt_tokens: float | None = None
+    output_tokens: float | None = None
+    starting: frozenset[str] = frozenset()
+    cold_starts: tuple[float, ...] = ()
+    served: int = 0
+    served_since: float | None = None
+    learned_at: float | None = None
+    panic_until: float | None = None
+    foresight: Foresight = field(default_factory=Foresight)
 
 
 @dataclass(frozen=True, slots=True)
 class ScalingDecision:
-    """How many replicas, and the numbers that led there. `laws` are (law, replicas it asked for) pairs."""
+    """How many replicas, and the numbers that led there. `laws` are (law, replicas it asked for) pairs.
+
+    Demand, forecast and capacity (of one replica, at the objectives) are generated tokens per second;
+    latencies are at the objectives' percentile, None where too few requests show them. `foreseen_by` says
+    which forecast is trusted, empty for none.
+    """
 
     desired: int
     reason: Reason
@@ -71,6 +141,18 @@ class ScalingDecision:
     tokens_per_second: float = 0.0
     capacity_tokens_per_second: float = 0.0
     evidence: str = "fresh"
+    demand_tokens_per_second: float = 0.0
+    arrivals_per_second: float = 0.0
+    prompt_tokens: float = 0.0
+    output_tokens: float = 0.0
+    ttft_seconds: float | None = None
+    itl_seconds: float | None = None
+    forecast_tokens_per_second: float = 0.0
+    foreseen_by: str = ""
+    utilization: float = 0.0
+    cold_start_seconds: float = 0.0
+    schedule: str = ""
+    panic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

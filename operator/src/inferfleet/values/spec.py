@@ -62,6 +62,15 @@ class ParallelismSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeculativeSpec:
+    """A draft model that guesses `tokens` ahead, each right with probability `acceptance` (0..1)."""
+
+    model: str
+    tokens: int = 3
+    acceptance: float = 0.7
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """The engine's image and limits. `args` are appended last, so they win over what the plan sets."""
 
@@ -72,6 +81,7 @@ class EngineSpec:
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     gpu_memory_utilization: float = 0.9
+    speculative: SpeculativeSpec | None = None
 
 
 class AutoscalingMode(StrEnum):
@@ -83,11 +93,29 @@ class AutoscalingMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """A known event: from each `start` (cron, in `time_zone`) until `end` (cron) or for `duration_seconds`.
+
+    Exactly one of the two is set. While it lasts its bounds stand in for those of the spec; None leaves one
+    as it is.
+    """
+
+    name: str
+    time_zone: str
+    start: str
+    end: str | None = None
+    duration_seconds: float | None = None
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AutoscalingSpec:
     """Bounds and pace. `replicas` is `spec.replicas`: what HPA writes in External, the count in Off.
 
-    `target_queue_per_replica` is the waiting requests per replica that are tolerated;
-    windows and delays are seconds.
+    `target_queue_per_replica` is the waiting requests per replica that are tolerated; windows are seconds.
+    None leaves a number to what is measured: the utilisation to how well demand is foreseen, the window to
+    the cold start, the rates to the size of the fleet.
     """
 
     mode: AutoscalingMode = AutoscalingMode.INTERNAL
@@ -95,11 +123,12 @@ class AutoscalingSpec:
     min_replicas: int = 1
     max_replicas: int = 1
     target_queue_per_replica: float = 4.0
-    target_utilization: float = 0.8
+    target_utilization: float | None = None
     scale_up_window_seconds: float = 5.0
-    scale_down_window_seconds: float = 300.0
-    max_scale_up_per_minute: int = 10
-    max_scale_down_per_minute: int = 1
+    scale_down_window_seconds: float | None = None
+    max_scale_up_per_minute: int | None = None
+    max_scale_down_per_minute: int | None = None
+    schedules: tuple[Schedule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

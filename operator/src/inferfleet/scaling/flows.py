@@ -1,0 +1,193 @@
+"""What went through the fleet: engines' counters turned into spans of fleet-wide growth.
+
+A span holds sums over all replicas, so that a pass over a hundred of them is one walk through their newest
+samples, however long the windows are that laws look at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from inferfleet.values import EngineSample, Flow, Worker
+
+STALE_SECONDS = 15.0
+"""A sample older than this proves nothing: several scrapes in a row have failed by then."""
+
+YOUNG_SECONDS = 20.0
+"""vLLM's gauges read 0 for about 18 s after a cold start (vllm#49538), and its caches are cold."""
+
+SPAN_SECONDS = 5.0
+"""Looks closer together than this share a span: vLLM's gauges lag by 3 to 6 s anyway."""
+
+KEEP_SECONDS = 60.0
+"""How far back any law looks."""
+
+Buckets = tuple[tuple[float, float], ...]
+Flows = tuple[Flow, ...]
+
+
+def is_sane(sample: EngineSample) -> bool:
+    """True if every number of the sample can be a measurement: NaN, infinite or negative ones cannot."""
+    numbers = (
+        sample.running,
+        sample.waiting,
+        sample.kv_usage,
+        sample.prompt_tokens_total,
+        sample.generation_tokens_total,
+        sample.arrivals_total,
+        sample.requests_total,
+        sample.request_prompt_tokens_total,
+        sample.request_output_tokens_total,
+    )
+    told = list(filter(None, numbers))
+    return math.isfinite(sum(told)) and min(told, default=0.0) >= 0.0
+
+
+def newest(known: Iterable[EngineSample], new: Iterable[EngineSample]) -> dict[str, EngineSample]:
+    """The newest sane sample of each worker; those that are `known` were looked at before."""
+    found = {sample.worker: sample for sample in known}
+    for sample in new:
+        held = found.get(sample.worker)
+        if (held is None or sample.at > held.at) and is_sane(sample):
+            found[sample.worker] = sample
+    return found
+
+
+def fresh_samples(
+    known: Iterable[EngineSample], new: Iterable[EngineSample], now: float
+) -> dict[str, EngineSample]:
+    """The newest sane sample of each worker, without those that are stale."""
+    since = now - STALE_SECONDS
+    return {name: sample for name, sample in newest(known, new).items() if sample.at > since}
+
+
+def growth(before: float | None, after: float | None) -> float | None:
+    """How much a counter grew; a fall is a restart from 0, and an unknown end leaves it unknown."""
+    if before is None or after is None:
+        return None
+    return after - before if after >= before else after
+
+
+def record(
+    flows: Flows,
+    before: Mapping[str, EngineSample],
+    after: Mapping[str, EngineSample],
+    workers: Sequence[Worker],
+    busy_queue: float,
+) -> tuple[Flows, Flow | None]:
+    """Add what `after` shows over `before`, the newest sample of each worker then and now.
+
+    `busy_queue` is how many must wait at a replica for its pace to be its most. Also returns what was added,
+    None where no sample is new.
+    """
+    moved = [
+        (before[name], new) for name, new in after.items() if name in before and new.at > before[name].at
+    ]
+    at = max((new.at for _, new in moved), default=0.0)
+    began = flows[-1].at if flows else max((old.at for old, _ in moved), default=0.0)
+    if at <= began:
+        return flows, None
+    since = {worker.name: worker.leader.ready_since for worker in workers if worker.ready}
+    parts = [_part(old, new, at - began, since.get(new.worker), busy_queue) for old, new in moved]
+    total = replace(
+        _flow(at, at - began, *map(sum, zip(*parts, strict=True))),
+        ttft=_growth_of([(old.ttft_buckets, new.ttft_buckets) for old, new in moved]),
+        itl=_growth_of([(old.itl_buckets, new.itl_buckets) for old, new in moved]),
+    )
+    kept = tuple(flow for flow in flows if flow.at > at - KEEP_SECONDS)
+    if kept and kept[-1].seconds < SPAN_SECONDS:
+        return (*kept[:-1], merge((kept[-1], total))), total
+    return (*kept, total), total
+
+
+def merge(flows: Sequence[Flow]) -> Flow:
+    """One span over all of them, which follow each other."""
+    return Flow(
+        at=flows[-1].at,
+        seconds=sum([flow.seconds for flow in flows]),
+        arrivals=sum([flow.arrivals for flow in flows]),
+        finished=sum([flow.finished for flow in flows]),
+        prompt_tokens=sum([flow.prompt_tokens for flow in flows]),
+        output_tokens=sum([flow.output_tokens for flow in flows]),
+        generated=sum([flow.generated for flow in flows]),
+        replica_seconds=sum([flow.replica_seconds for flow in flows]),
+        busy_seconds=sum([flow.busy_seconds for flow in flows]),
+        busy_tokens=sum([flow.busy_tokens for flow in flows]),
+        in_system_seconds=sum([flow.in_system_seconds for flow in flows]),
+        ttft=_sum_of([flow.ttft for flow in flows]),
+        itl=_sum_of([flow.itl for flow in flows]),
+    )
+
+
+def within(flows: Flows, seconds: float) -> Flow | None:
+    """One span over the last so many seconds that are known; None where nothing is."""
+    if not flows:
+        return None
+    start = flows[-1].at - seconds
+    return merge([flow for flow in flows if flow.at - flow.seconds / 2 > start] or flows[-1:])
+
+
+def _part(
+    old: EngineSample, new: EngineSample, seconds: float, ready_since: float | None, busy_queue: float
+) -> tuple[float, ...]:
+    """One replica's growth between two samples, in the order of Flow's fields.
+
+    What a silent one catches up on is cut to the span.
+    """
+    passed = new.at - old.at
+    share = min(1.0, seconds / passed)
+    before, after = old.running + old.waiting, new.running + new.waiting
+    generated = growth(old.generation_tokens_total, new.generation_tokens_total) or 0.0
+    arrivals = growth(old.arrivals_total, new.arrivals_total)
+    finished = growth(old.requests_total, new.requests_total)
+    prompts = growth(old.request_prompt_tokens_total, new.request_prompt_tokens_total) or 0.0
+    outputs = growth(old.request_output_tokens_total, new.request_output_tokens_total) or 0.0
+    if finished is None:
+        finished = max(0.0, (arrivals or 0.0) - (after - before))
+        prompts = growth(old.prompt_tokens_total, new.prompt_tokens_total) or 0.0
+        outputs = generated
+    if arrivals is None:
+        arrivals = max(0.0, finished + after - before)
+    warm = ready_since is not None and ready_since <= old.at - YOUNG_SECONDS
+    busy = passed if warm and min(old.waiting, new.waiting) >= busy_queue else 0.0
+    return (
+        arrivals * share,
+        finished,
+        prompts,
+        outputs,
+        generated * share,
+        0.0 if ready_since is None else passed * share,
+        busy,
+        generated if busy else 0.0,
+        (before + after) / 2 * passed * share,
+    )
+
+
+def _flow(at: float, seconds: float, *totals: float) -> Flow:
+    return Flow(at, seconds, *totals)  # type: ignore[arg-type]
+
+
+def _growth_of(pairs: Sequence[tuple[Buckets, Buckets]]) -> Buckets:
+    """The sum of how much cumulative histograms grew; one that shrank was restarted, and counts from 0."""
+    known = [(before, after) for before, after in pairs if after and len(before) == len(after)]
+    grown = [(before, after) for before, after in known if after[-1][1] != before[-1][1]]
+    if not grown:
+        return ()
+    more = _sum_of([after for _, after in grown])
+    less = _sum_of([before for before, after in grown if before[-1][1] <= after[-1][1]])
+    if len(less) != len(more):
+        return more
+    return tuple((bound, new - old) for (bound, new), (_, old) in zip(more, less, strict=True))
+
+
+def _sum_of(histograms: Sequence[Buckets]) -> Buckets:
+    """The sum of histograms over the same bounds; those over other bounds than the last are left out."""
+    told = [histogram for histogram in histograms if histogram]
+    if not told:
+        return ()
+    columns = [tuple(zip(*histogram, strict=True)) for histogram in told]
+    bounds = columns[-1][0]
+    counts = [count for other, count in columns if other == bounds]
+    return tuple(zip(bounds, map(sum, zip(*counts, strict=True)), strict=True))

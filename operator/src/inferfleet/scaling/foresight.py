@@ -1,0 +1,159 @@
+"""Demand a cold start ahead: by its trend, and by the time of day and week; trusted only while it is better.
+
+A forecast that is worse than "it stays as it is" only buys replicas for nothing, so each is judged against
+that, over about the last hour, and is silent while it loses. All state is one small value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import sqrt
+
+from inferfleet.values import Foresight
+
+MARK_SECONDS = 60.0
+"""Demand is noted this often."""
+
+GAP_SECONDS = 300.0
+"""After a longer silence than this a trend is no trend any more."""
+
+JUDGED_MARKS = 60
+"""Errors are means over about so many marks, an hour of them: a forecast that loses over it is off."""
+
+LEAST_JUDGED = 10
+"""Before so many judgements nothing is trusted."""
+
+LEVEL_GAIN = 0.5
+TREND_GAIN = 0.2
+WEEK_GAIN = 0.15
+"""Gains of exponential smoothing; the last one leaves a week about a fifth of its weight after ten marks."""
+
+BUCKET_SECONDS = 600
+BUCKETS = 7 * 24 * 6
+DAY_BUCKETS = 24 * 6
+UNSEEN = -1.0
+EPOCH_BUCKET = 3 * DAY_BUCKETS
+"""1970-01-01 was a Thursday."""
+
+MOST_GROWTH = 4.0
+"""A season that promises more than this over one cold start tells of a nearly empty bucket."""
+
+
+def note(known: Foresight, demand: float, horizon_seconds: float, now: float) -> Foresight:
+    """Note demand once in a minute: judge what was promised for now, learn, promise anew."""
+    passed = MARK_SECONDS if known.marked_at is None else now - known.marked_at
+    if passed < MARK_SECONDS:
+        return known
+    judged = _judge(known, demand, now)
+    level, trend = demand, 0.0
+    if known.marked_at is not None and passed <= GAP_SECONDS:
+        expected = known.level + known.trend * passed
+        level = expected + LEVEL_GAIN * (demand - expected)
+        trend = known.trend + TREND_GAIN * ((level - known.level) / passed - known.trend)
+    learned = replace(
+        judged, marked_at=now, level=level, trend=trend, week=_learn_week(known.week, demand, now)
+    )
+    promise = (
+        now + horizon_seconds,
+        demand,
+        by_trend(learned, demand, horizon_seconds),
+        by_season(learned, demand, now, horizon_seconds),
+    )
+    return replace(learned, promises=(*learned.promises, promise))
+
+
+def foresee(known: Foresight, demand: float, horizon_seconds: float, now: float) -> tuple[float, str]:
+    """The most demand until the horizon by the forecasts that are trusted, and their names."""
+    answers = []
+    if trusts(known, 0):
+        answers.append((by_trend(known, demand, horizon_seconds), "trend"))
+    if trusts(known, 1):
+        ahead = [by_season(known, demand, now, horizon_seconds * part) or 0.0 for part in (0.5, 1.0)]
+        answers.append((max(ahead), "season"))
+    return max((value for value, _ in answers), default=0.0), ", ".join(name for _, name in answers)
+
+
+def trusts(known: Foresight, which: int) -> bool:
+    """True while the trend (0) or the season (1) errs no more than persistence does."""
+    judged, errors = known.judged[which], known.errors
+    persistence, own = (errors[0], errors[1]) if which == 0 else (errors[2], errors[3])
+    return judged >= LEAST_JUDGED and own <= persistence
+
+
+def by_trend(known: Foresight, demand: float, horizon_seconds: float) -> float:
+    """Demand after the horizon if it goes on as it went (Holt's linear method)."""
+    return max(0.0, demand + known.trend * horizon_seconds)
+
+
+def by_season(known: Foresight, demand: float, now: float, horizon_seconds: float) -> float | None:
+    """Demand after the horizon if it changes as it did at this time; None while that is not known."""
+    here, there = _at(known.week, now), _at(known.week, now + horizon_seconds)
+    if here is None or there is None or here <= 0:
+        return None
+    return demand * min(MOST_GROWTH, there / here)
+
+
+def spread(known: Foresight) -> float | None:
+    """The standard deviation of demand around what was foreseen, as a share of it; None while unknown."""
+    return None if known.spread is None or sum(known.judged) < LEAST_JUDGED else sqrt(2 * known.spread)
+
+
+def _judge(known: Foresight, demand: float, now: float) -> Foresight:
+    """Hold what was promised for now against what came."""
+    due = [promise for promise in known.promises if promise[0] <= now]
+    errors, judged, wide = known.errors, known.judged, known.spread
+    for at, base, trend, season in due:
+        if now - at > GAP_SECONDS:
+            continue
+        foreseen = max(base, trend if trusts(known, 0) else 0.0, (season or 0.0) if trusts(known, 1) else 0.0)
+        if foreseen > 0:
+            excess = min(1.0, max(0.0, demand - foreseen) / foreseen)
+            wide = _mean(wide or 0.0, excess**2, judged[0])
+        errors = (
+            _mean(errors[0], abs(demand - base), judged[0]),
+            _mean(errors[1], abs(demand - trend), judged[0]),
+            _mean(errors[2], abs(demand - base), judged[1]) if season is not None else errors[2],
+            _mean(errors[3], abs(demand - season), judged[1]) if season is not None else errors[3],
+        )
+        judged = (judged[0] + 1, judged[1] + (season is not None))
+    ahead = tuple(promise for promise in known.promises if promise[0] > now)
+    return replace(known, promises=ahead, errors=errors, judged=judged, spread=wide)
+
+
+def _mean(mean: float, value: float, count: int) -> float:
+    """A mean that forgets: plain at first, exponential later."""
+    return mean + (value - mean) / min(count + 1, JUDGED_MARKS)
+
+
+def _learn_week(week: tuple[float, ...], demand: float, now: float) -> tuple[float, ...]:
+    known = week or (UNSEEN,) * BUCKETS
+    index = _bucket(now)
+    before = known[index]
+    value = demand if before < 0 else before + WEEK_GAIN * (demand - before)
+    return (*known[:index], value, *known[index + 1 :])
+
+
+def _bucket(at: float) -> int:
+    return (int(at // BUCKET_SECONDS) + EPOCH_BUCKET) % BUCKETS
+
+
+def _at(week: tuple[float, ...], at: float) -> float | None:
+    """The season at an instant, linear between the middles of its ten minutes."""
+    if not week:
+        return None
+    position = at / BUCKET_SECONDS - 0.5
+    first = int(position // 1)
+    share = position - first
+    one, other = _seen(week, first), _seen(week, first + 1)
+    if one is None or other is None:
+        return None
+    return one + share * (other - one)
+
+
+def _seen(week: tuple[float, ...], number: int) -> float | None:
+    """Ten minutes of the week; until they were seen, the mean of the same time on the days that were."""
+    index = (number + EPOCH_BUCKET) % BUCKETS
+    if week[index] >= 0:
+        return week[index]
+    days = [value for value in week[index % DAY_BUCKETS :: DAY_BUCKETS] if value >= 0]
+    return sum(days) / len(days) if days else None

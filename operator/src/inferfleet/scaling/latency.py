@@ -1,0 +1,77 @@
+"""Latencies at a percentile, from histograms, against the objectives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from inferfleet.scaling.flows import Buckets, Flows, within
+from inferfleet.values import Objectives
+
+LONG_SECONDS = 60.0
+SHORT_SECONDS = 15.0
+"""A latency counts while both windows show it: the long one rules out chance, the short one the past."""
+
+LEAST_SEEN = 20
+"""Fewer requests than this in the long window show no percentile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Time to first token and inter-token latency at the percentile, and over their objectives.
+
+    `worst` is the larger of the two as a share of its objective, `lasting` the same where the last seconds
+    show it too; None where too few requests show anything, or nothing is asked for.
+    """
+
+    ttft_seconds: float | None = None
+    itl_seconds: float | None = None
+    worst: float | None = None
+    lasting_ttft: float = 0.0
+    lasting_itl: float = 0.0
+
+
+def percentile(buckets: Buckets, share: float) -> float | None:
+    """The value below which `share` of the observations lie, linear within a bucket as Prometheus has it.
+
+    Beyond the last finite bound nothing is known but that: the bound itself is answered.
+    """
+    total = buckets[-1][1] if buckets else 0.0
+    if total <= 0:
+        return None
+    rank, lower, below = share * total, 0.0, 0.0
+    for bound, count in buckets:
+        if count >= rank and count > below:
+            return lower if bound == inf else lower + (bound - lower) * (rank - below) / (count - below)
+        lower, below = bound, count
+    return lower
+
+
+def judge(flows: Flows, objectives: Objectives, since: float | None) -> Latency:
+    """Judge the latencies of the last minute, or since the fleet last grew: those before tell of less."""
+    age = LONG_SECONDS if since is None or not flows else min(LONG_SECONDS, flows[-1].at - since)
+    long = within(flows, age) if age > 0 else None
+    short = within(flows, min(age, SHORT_SECONDS)) if age > 0 else None
+    if long is None or short is None:
+        return Latency()
+    share = objectives.percentile / 100
+    ttft = percentile(long.ttft, share) if _seen(long.ttft) else None
+    itl = percentile(long.itl, share) if _seen(long.itl) else None
+    late = _over(ttft, objectives.ttft_seconds)
+    slow = _over(itl, objectives.itl_seconds)
+    known = [ratio for ratio in (late, slow) if ratio is not None]
+    return Latency(
+        ttft_seconds=ttft,
+        itl_seconds=itl,
+        worst=max(known, default=None),
+        lasting_ttft=min(late or 0.0, _over(percentile(short.ttft, share), objectives.ttft_seconds) or 0.0),
+        lasting_itl=min(slow or 0.0, _over(percentile(short.itl, share), objectives.itl_seconds) or 0.0),
+    )
+
+
+def _seen(buckets: Buckets) -> bool:
+    return bool(buckets) and buckets[-1][1] >= LEAST_SEEN
+
+
+def _over(seconds: float | None, objective: float | None) -> float | None:
+    return seconds / objective if seconds is not None and objective else None

@@ -1,0 +1,76 @@
+"""The spec as it holds now: events of the calendar applied, what it leaves open filled by measurements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from inferfleet.scaling import schedules
+from inferfleet.values import AutoscalingSpec, Objectives
+
+UTILIZATION = 0.8
+"""Before anything was foreseen, and held against what came."""
+
+LEAST_UTILIZATION, MOST_UTILIZATION = 0.6, 0.95
+
+SHORTEST_DOWN_SECONDS, LONGEST_DOWN_SECONDS = 60.0, 600.0
+
+UP_AT_LEAST = 10
+DOWN_SHARE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Bounds, targets and pace without gaps; `schedule` names the events that set the bounds."""
+
+    min_replicas: int
+    max_replicas: int
+    tolerated_queue: float
+    utilization: float
+    up_window_seconds: float
+    down_window_seconds: float
+    up_per_minute: int
+    down_per_minute: int
+    schedule: str = ""
+
+
+def resolve(
+    spec: AutoscalingSpec,
+    objectives: Objectives,
+    *,
+    current: int,
+    cold_start_seconds: float,
+    spread: float | None,
+    now: float,
+) -> Rules:
+    """Fill what the spec leaves open.
+
+    A replica that goes too early costs a cold start to get back, so it is kept for as long as that takes:
+    the break-even of renting against buying. Rates follow the size of the fleet: up by doubling, down by a
+    quarter in a minute.
+    """
+    fewest, most, names = schedules.bounds(spec, now, cold_start_seconds)
+    down = min(LONGEST_DOWN_SECONDS, max(SHORTEST_DOWN_SECONDS, cold_start_seconds))
+    return Rules(
+        min_replicas=fewest,
+        max_replicas=most,
+        tolerated_queue=spec.target_queue_per_replica,
+        utilization=spec.target_utilization or _utilization(objectives, spread),
+        up_window_seconds=spec.scale_up_window_seconds,
+        down_window_seconds=_or(spec.scale_down_window_seconds, down),
+        up_per_minute=spec.max_scale_up_per_minute or max(UP_AT_LEAST, current),
+        down_per_minute=spec.max_scale_down_per_minute or max(1, current // DOWN_SHARE),
+        schedule=names,
+    )
+
+
+def _utilization(objectives: Objectives, spread: float | None) -> float:
+    """What leaves room for the excess of demand over what was foreseen, at the objectives' percentile."""
+    if spread is None:
+        return UTILIZATION
+    room = NormalDist().inv_cdf(max(0.5, objectives.percentile / 100)) * spread
+    return max(LEAST_UTILIZATION, min(MOST_UTILIZATION, 1 / (1 + room)))
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
