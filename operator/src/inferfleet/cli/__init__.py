@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "plan": "Choose the parallelism for a model on given GPUs, without a cluster.",
     "pools": "Show the GPU pools that the operator discovers in a cluster.",
     "crd": "Print the custom resource definitions.",
+    "simulate": "Replay a trace against a deployment, under the operator and under other policies.",
     "explain": "Show why a deployment has its plan, its scale and its capacity.",
     "run": "Run the operator.",
     "inject": "Copy the worker into a shared volume (used by the init container).",
