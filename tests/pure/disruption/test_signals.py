@@ -375,3 +375,36 @@ def test_while_a_kind_lasts_its_deadline_never_moves_back(
             assert seen[0].deadline is not None
             assert seen[0].deadline <= known[0].deadline
         known = seen
+
+
+def replica(name: str, on: str, serving: bool | None = True) -> Worker:
+    pod = WorkerPod(name, f"uid-{name}", 0, PodPhase.RUNNING, 0.0, node=on, serving=serving)
+    return Worker(name, "r", OfferKey("pool", CapacityType.SPOT, "a"), (pod,))
+
+
+@pytest.mark.parametrize(
+    ("heard", "serving", "not_ready_since", "lost"),
+    [
+        (("b",), True, NOW - 1, True),
+        (("a", "b"), True, NOW - 1, False),
+        ((), True, NOW - 1, False),
+        (("b",), None, NOW - 1, False),
+        (("b",), True, None, False),
+        (("a", "b"), True, NOW - 15, True),
+    ],
+    ids=[
+        "silent kubelet and silent worker",
+        "the worker still answers",
+        "nobody is heard: it may be us",
+        "it was not in service yet",
+        "the kubelet still answers",
+        "silent for longer than the grace",
+    ],
+)
+def test_a_node_is_lost_at_once_when_its_kubelet_and_its_workers_fall_silent(
+    heard: tuple[str, ...], serving: bool | None, not_ready_since: float | None, lost: bool
+):
+    nodes = (node(not_ready_since=not_ready_since), Node("m", "uid-m"))
+    samples = {name: EngineSample(name, NOW - 1, 0, 0) for name in heard}
+    sights = Sights(nodes, (replica("a", "n", serving), replica("b", "m")), samples)
+    assert [(item.node, item.kind) for item in classify(sights, NOW)] == [("n", KIND.LOST)] * lost

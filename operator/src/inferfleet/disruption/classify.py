@@ -55,6 +55,7 @@ def classify(sights: Sights, now: float) -> tuple[Interruption, ...]:
         *(item for sight in _by_node(sights) for item in signals.read(sight, now)),
         *_drifted(sights, now),
         *_missing(sights.workers, present, now),
+        *_silent(sights, now),
         *_notices(sights.workers, sights.samples, now),
         *(item for item in sights.known if is_message(item) and _is_believed(item, present, now)),
     ]
@@ -110,6 +111,22 @@ def _missing(workers: Sequence[Worker], present: Mapping[str, Node], now: float)
     used = {pod.node for worker in workers for pod in worker.pods if pod.node is not None}
     for name in sorted(used - present.keys()):
         yield Interruption(InterruptionKind.LOST, name, now, now, "node gone")
+
+
+def _silent(sights: Sights, now: float) -> Iterable[Interruption]:
+    """A node that is not ready, with workers in service of which none is heard: two witnesses need no grace.
+
+    Where nobody is heard at all it may be we who are cut off.
+    """
+    heard = {pod.node for worker in sights.workers if worker.name in sights.samples for pod in worker.pods}
+    silent = {
+        pod.node for worker in sights.workers if worker.leader.serving is not None for pod in worker.pods
+    } - heard
+    for node in sights.nodes if heard else ():
+        if node.not_ready_since is not None and node.name in silent:
+            yield Interruption(
+                InterruptionKind.LOST, node.name, now, now, "NotReady, and its workers are silent"
+            )
 
 
 def _notices(
