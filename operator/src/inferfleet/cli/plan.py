@@ -19,7 +19,6 @@ from inferfleet.planning import ModelFactsError, plan_layout
 from inferfleet.values import (
     DeploymentSpec,
     EngineSpec,
-    ModelFacts,
     ModelSpec,
     Objectives,
     ParallelismSpec,
@@ -27,6 +26,7 @@ from inferfleet.values import (
     Pool,
     Reason,
     Refusal,
+    SpeculativeSpec,
     Workload,
 )
 
@@ -81,6 +81,15 @@ _COUNT: Final = click.IntRange(min=1)
 @click.option("--max-num-seqs", type=_COUNT)
 @click.option("--max-num-batched-tokens", type=_COUNT)
 @click.option("--gpu-memory-utilization", type=click.FloatRange(0.1, 0.99), default=0.9, show_default=True)
+@click.option("--draft", help="Draft model for speculative decoding, used where it is cheaper.")
+@click.option("--draft-tokens", type=click.IntRange(1, 16), default=3, show_default=True)
+@click.option(
+    "--acceptance",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.7,
+    show_default=True,
+    help="How often a guess of the draft is right.",
+)
 @click.option("-o", "--output", type=click.Choice(sorted(_RENDER)), default="table", show_default=True)
 def plan(  # noqa: PLR0917 - one parameter per option
     model: str,
@@ -103,6 +112,9 @@ def plan(  # noqa: PLR0917 - one parameter per option
     max_num_seqs: int | None,
     max_num_batched_tokens: int | None,
     gpu_memory_utilization: float,
+    draft: str | None,
+    draft_tokens: int,
+    acceptance: float,
     output: str,
 ) -> None:
     """Choose the parallelism for MODEL: a hub id, a folder with config.json, or a config.json.
@@ -124,24 +136,22 @@ def plan(  # noqa: PLR0917 - one parameter per option
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_batched_tokens,
             gpu_memory_utilization=gpu_memory_utilization,
+            speculative=SpeculativeSpec(draft, draft_tokens, acceptance) if draft else None,
         ),
         objectives=Objectives(percentile, ttft, itl),
         workload=Workload(isl, osl),
         parallelism=ParallelismSpec(tp, pp, dp, expert, ep if expert else None),
     )
     try:
-        facts = read_model(model)
+        facts, draft_facts = read_model(model), read_model(draft) if draft else None
     except ModelFactsError as error:
         answer = Answer(None, _unreadable(error), pools, spec)
     else:
-        answer = _answer(facts, pools, spec)
+        planning = plan_layout(facts, pools, spec, draft_facts=draft_facts)
+        answer = Answer(facts, planning, pools, spec)
     click.echo(_RENDER[output](answer), nl=False)
     if answer.planning.layout is None:
         sys.exit(REFUSED)
-
-
-def _answer(facts: ModelFacts, pools: tuple[Pool, ...], spec: DeploymentSpec) -> Answer:
-    return Answer(facts, plan_layout(facts, pools, spec), pools, spec)
 
 
 def _unreadable(error: ModelFactsError) -> Planning:

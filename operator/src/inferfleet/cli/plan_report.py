@@ -72,6 +72,8 @@ def _layout(layout: Layout, pools: Sequence[Pool]) -> dict[str, Any]:
         "max_model_len": layout.max_model_len or None,
         "max_num_seqs": layout.max_num_seqs or None,
         "max_num_batched_tokens": layout.max_num_batched_tokens or None,
+        "draft": layout.draft,
+        "draft_tokens": layout.draft_tokens,
         "warnings": [{"reason": warning.code, "detail": warning.message} for warning in layout.warnings],
     }
 

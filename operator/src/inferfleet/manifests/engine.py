@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Final, NamedTuple
 from inferfleet.api import InferenceDeployment
 from inferfleet.api.resource import seconds
 from inferfleet.manifests.identity import peers_service, pod_name
-from inferfleet.values import CapacityType, CreateWorker, Requirement
+from inferfleet.values import CapacityType, CreateWorker, Layout, Requirement
 from inferfleet_wire import ENGINE_PORT, SIDE_PORT, LaunchPlan, MetadataProvider, MetadataSource
 
 MODELS: Final = "/models"
@@ -110,6 +111,7 @@ def engine_arguments(deployment: InferenceDeployment, action: CreateWorker, rank
         ("--kv-cache-dtype", None if layout.kv_cache_dtype == "auto" else layout.kv_cache_dtype),
         ("--dtype", None if layout.dtype == "auto" else layout.dtype),
         ("--data-parallel-size", str(layout.data_parallel) if layout.data_parallel > 1 else None),
+        ("--speculative-config", _speculative_config(layout)),
     )
     for flag, value in optional:
         if value is not None:
@@ -119,6 +121,12 @@ def engine_arguments(deployment: InferenceDeployment, action: CreateWorker, rank
     if layout.nodes_per_replica > 1:
         arguments += _group_arguments(deployment, action, rank)
     return [*arguments, *spec.engine.args]
+
+
+def _speculative_config(layout: Layout) -> str | None:
+    if layout.draft is None:
+        return None
+    return json.dumps({"model": layout.draft, "num_speculative_tokens": layout.draft_tokens})
 
 
 def model_argument(model_id: str) -> str:

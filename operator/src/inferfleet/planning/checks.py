@@ -6,62 +6,17 @@ What a check is near to is kept, so that a refusal can name the nearest miss.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
 from inferfleet.planning.accelerators import GIB, MIG_MARK
 from inferfleet.planning.candidates import Candidate
-from inferfleet.planning.engine_memory import EngineMemory, engine_memory
-from inferfleet.planning.kv_cache import CacheLayout, cache_layout
-from inferfleet.planning.memory import kv_element_bytes, kv_space_bytes, weights_bytes_per_gpu
+from inferfleet.planning.memory import weights_bytes_per_gpu
 from inferfleet.planning.quantization import unsupported_format
-from inferfleet.planning.split import Split
-from inferfleet.values import CapacityType, DeploymentSpec, ModelFacts, Reason, Workload
+from inferfleet.planning.question import LEAST_BATCHED_TOKENS, Miss, Question, least_space
+from inferfleet.values import Reason
 
-LEAST_BATCHED_TOKENS: Final = 512
 _VOCABULARY_PADDING: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked: a model as it will be served, the spec, and the workload cut to the context."""
-
-    model: ModelFacts
-    spec: DeploymentSpec
-    workload: Workload
-    context_tokens: int | None
-
-    @property
-    def element_bytes(self) -> int:
-        """Bytes of one KV element."""
-        return kv_element_bytes(self.model, self.kv_cache_dtype)
-
-    @property
-    def kv_cache_dtype(self) -> str:
-        """The KV type, as the engine's flag takes it."""
-        return self.spec.engine.kv_cache_dtype or "auto"
-
-    @property
-    def engine(self) -> EngineMemory:
-        """The memory habits of the engine's version."""
-        return engine_memory(self.spec.engine.image)
-
-    def cache(self, split: Split) -> CacheLayout:
-        """How the cache of one GPU is laid out."""
-        return cache_layout(self.model, split, self.element_bytes)
-
-    def in_flight_tokens(self, split: Split, budget: int) -> int:
-        """Tokens that are computed but not yet settled: a sliding window holds them beside its window."""
-        return budget * (self.engine.batches_in_flight + split.pipeline - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Miss:
-    """Why a candidate failed, and by how much: smaller is nearer among misses of the same check."""
-
-    reason: Reason
-    distance: float = 1.0
 
 
 def place_is_allowed(candidate: Candidate, question: Question) -> Miss | None:
@@ -244,20 +199,6 @@ def context_fits(candidate: Candidate, question: Question) -> Miss | None:
     )
 
 
-def least_space(candidate: Candidate, question: Question) -> int:
-    """KV space per GPU under the smallest limits that may be set (the user's where stated)."""
-    engine = question.spec.engine
-    return kv_space_bytes(
-        question.model,
-        candidate.pool.accelerator,
-        candidate.split,
-        question.engine,
-        utilization=engine.gpu_memory_utilization,
-        batched_tokens=engine.max_num_batched_tokens or LEAST_BATCHED_TOKENS,
-        sequences=engine.max_num_seqs or 1,
-    )
-
-
 Check = Callable[[Candidate, Question], Miss | None]
 CHECKS: Final[tuple[Check, ...]] = (
     place_is_allowed,
@@ -281,25 +222,3 @@ def first_miss(candidate: Candidate, question: Question) -> tuple[int, Miss] | N
         if miss:
             return position, miss
     return None
-
-
-def price_per_gpu_hour(candidate: Candidate, spec: DeploymentSpec) -> float:
-    """Return what a GPU of the pool costs under the spec's mix, 0.0 where no price is known.
-
-    Reserved capacity is taken first; else the spot share at its price and the rest on demand; a kind
-    without a price costs as the other.
-    """
-    prices: dict[CapacityType, float] = {}
-    for offer in candidate.pool.offers:
-        if offer.price_dollars_per_gpu_hour > 0:
-            known = prices.get(offer.capacity_type, offer.price_dollars_per_gpu_hour)
-            prices[offer.capacity_type] = min(known, offer.price_dollars_per_gpu_hour)
-    if CapacityType.RESERVED in prices:
-        return prices[CapacityType.RESERVED]
-    most = max(1, spec.autoscaling.max_replicas)
-    spot_share = min(1.0, spec.capacity.spot_share.of(most) / most)
-    on_demand = prices.get(CapacityType.ON_DEMAND)
-    spot = prices.get(CapacityType.SPOT)
-    if on_demand is None or spot is None:
-        return on_demand or spot or 0.0
-    return spot_share * spot + (1 - spot_share) * on_demand

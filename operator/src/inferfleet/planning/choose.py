@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from inferfleet.planning.drafting import Draft, find_draft
 from inferfleet.planning.evaluate import Outcome, sketch
 from inferfleet.planning.quantization import requantise
 from inferfleet.planning.remedies import remedies
@@ -29,10 +30,13 @@ _NO_POOLS: Final = Refusal(
 )
 
 
-def plan_layout(model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec) -> Planning:
+def plan_layout(
+    model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec, *, draft_facts: ModelFacts | None = None
+) -> Planning:
     """Return the cheapest layout that meets memory and objectives, or a refusal.
 
-    The same model, pools and spec give the same answer, whatever is free at the moment: free GPUs are for
+    `draft_facts` are those of the draft that the spec names; without them it has to be a recorded model. The
+    same model, pools and spec give the same answer, whatever is free at the moment: free GPUs are for
     placement, not for planning.
     """
     problem = _cannot_begin(model, pools, spec)
@@ -42,12 +46,14 @@ def plan_layout(model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec) 
     if isinstance(served, Reason):
         return Planning(None, Refusal(served, "no layout was tried"))
     allowed = [pool for pool in pools if not spec.capacity.pools or pool.name in spec.capacity.pools]
-    found = search(served, allowed, spec)
+    draft = find_draft(spec, draft_facts)
+    found = search(served, allowed, spec, draft if isinstance(draft, Draft) else None)
     failed = _failed(found, served, spec)
     if not found.outcomes:
         return Planning(None, _refusal(served, allowed, spec, found), failed)
     first, *others = found.outcomes
-    warnings = first.layout.warnings + ((found.workload_cut,) if found.workload_cut else ())
+    notes = (found.workload_cut, draft if isinstance(draft, Reason) else None)
+    warnings = (*first.layout.warnings, *(note for note in notes if note))
     return Planning(replace(first.layout, warnings=warnings), None, _losers(first, others, failed))
 
 

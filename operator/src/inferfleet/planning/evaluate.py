@@ -8,11 +8,14 @@ from typing import Final
 
 from inferfleet.planning.accelerators import GIB
 from inferfleet.planning.candidates import Candidate
-from inferfleet.planning.checks import LEAST_BATCHED_TOKENS, Miss, Question, price_per_gpu_hour
-from inferfleet.planning.memory import kv_space_bytes, weights_bytes_per_gpu
+from inferfleet.planning.drafting import Draft
+from inferfleet.planning.memory import weights_bytes_per_gpu
 from inferfleet.planning.operate import OperatingPoint, operate
+from inferfleet.planning.prices import price_per_gpu_hour
+from inferfleet.planning.question import LEAST_BATCHED_TOKENS, Miss, Question, space_bytes
 from inferfleet.planning.speed import StepModel, step_model
-from inferfleet.values import Layout, Prediction, Reason
+from inferfleet.planning.split import Split
+from inferfleet.values import Layout, ModelFacts, Prediction, Reason
 
 # budgets of a step: below 512 chunks starve, above 16384 activations eat the cache
 _BUDGETS: Final = (LEAST_BATCHED_TOKENS, 1024, 2048, 4096, 8192, 16384)
@@ -59,18 +62,55 @@ class _Trial:
 
 
 def evaluate(candidate: Candidate, question: Question) -> Outcome:
-    """Try every step budget, keep the one with the most tokens per second within the objectives."""
+    """Try every step budget, keep the one with the most tokens per second within the objectives.
+
+    A draft is kept only where the layout meets the objectives with it and makes more tokens than without.
+    """
+    plain = replace(question, draft=None)
+    # never empty: the checks left room for a request under the smallest budget
+    trial = max(_trials(candidate, plain), key=lambda trial: trial.merit)
+    if question.draft is None:
+        return _outcome(candidate, plain, trial)
+    # the engine drafts on a single pipeline stage only
+    trials = _trials(candidate, question) if candidate.split.pipeline == 1 else []
+    drafted = max(trials, key=lambda trial: trial.merit, default=None)
+    if drafted and drafted.miss is None and drafted.merit > trial.merit:
+        return _outcome(candidate, question, drafted)
+    outcome = _outcome(candidate, plain, trial)
+    why = _draft_left_out(question.draft, trial, drafted)
+    return replace(outcome, layout=replace(outcome.layout, warnings=(*outcome.layout.warnings, why)))
+
+
+def _draft_left_out(draft: Draft, plain: _Trial, drafted: _Trial | None) -> Reason:
+    """Why a layout decodes without the draft that was named."""
+    name = f"{draft.model.model_id} with {draft.tokens} tokens ahead"
+    if drafted is None:
+        return Reason("DraftNotUsed", f"{name} does not fit, or the layout is a pipeline")
+    if drafted.miss:
+        return Reason("DraftNotUsed", f"{name}: {drafted.miss.reason.message}")
+    rates = f"{drafted.point.tokens_per_second:.0f} tokens/s per replica against "
+    return Reason("DraftNotUsed", f"{name}: {rates}{plain.point.tokens_per_second:.0f} without it")
+
+
+def _trials(candidate: Candidate, question: Question) -> list[_Trial]:
     engine = question.spec.engine
-    step = step_model(
-        question.model,
-        candidate.pool.accelerator,
-        candidate.split,
-        gpus_per_node=candidate.pool.gpus_per_node,
-        kv_cache_dtype=question.kv_cache_dtype,
-    )
+    step = _step(candidate, question)
     budgets = (engine.max_num_batched_tokens,) if engine.max_num_batched_tokens else _BUDGETS
-    trials = [trial for budget in budgets if (trial := _try(candidate, question, step, budget))]
-    return _outcome(candidate, question, max(trials, key=lambda trial: trial.merit))
+    return [trial for budget in budgets if (trial := _try(candidate, question, step, budget))]
+
+
+def _step(candidate: Candidate, question: Question) -> StepModel:
+    def timed(model: ModelFacts, split: Split) -> StepModel:
+        return step_model(
+            model,
+            candidate.pool.accelerator,
+            split,
+            gpus_per_node=candidate.pool.gpus_per_node,
+            kv_cache_dtype=question.kv_cache_dtype,
+        )
+
+    step, draft = timed(question.model, candidate.split), question.draft
+    return draft.speeds(step, timed(draft.model, Split(candidate.split.tensor))) if draft else step
 
 
 def _try(candidate: Candidate, question: Question, step: StepModel, budget: int) -> _Trial | None:
@@ -78,7 +118,7 @@ def _try(candidate: Candidate, question: Question, step: StepModel, budget: int)
     limit = question.spec.engine.max_num_seqs or (
         _MANY_SEQUENCES if candidate.pool.accelerator.memory_bytes >= _LARGE_GPU_BYTES else _SEQUENCES
     )
-    slots = _slots(candidate, question, budget, min(limit, budget))
+    slots = _slots(candidate, question, budget, min(limit, budget // step.verified))
     if slots < 1:
         return None
     point = operate(step, question.workload, question.spec.objectives, slots=slots, batched_tokens=budget)
@@ -88,7 +128,7 @@ def _try(candidate: Candidate, question: Question, step: StepModel, budget: int)
 def _outcome(candidate: Candidate, question: Question, trial: _Trial) -> Outcome:
     point, ranks = trial.point, candidate.split.data
     sequences = question.spec.engine.max_num_seqs or min(trial.slots, point.peak)
-    space = _space(candidate, question, trial.budget, sequences)
+    space = space_bytes(candidate, question, trial.budget, sequences)
     length = question.context_tokens or _longest(candidate, question, trial.budget, space)
     cache = question.cache(candidate.split)
     in_flight = question.in_flight_tokens(candidate.split, trial.budget)
@@ -99,6 +139,8 @@ def _outcome(candidate: Candidate, question: Question, trial: _Trial) -> Outcome
     layout = replace(
         _layout(candidate, question, trial.budget, sequences, length),
         kv_cache_tokens=tokens * ranks,
+        draft=question.draft.model.model_id if question.draft else None,
+        draft_tokens=question.draft.tokens if question.draft else 0,
         prediction=Prediction(
             ttft_seconds=point.ttft_seconds,
             itl_seconds=point.itl_seconds,
@@ -109,18 +151,6 @@ def _outcome(candidate: Candidate, question: Question, trial: _Trial) -> Outcome
         ),
     )
     return Outcome(candidate, layout, cost, trial.miss)
-
-
-def _space(candidate: Candidate, question: Question, budget: int, sequences: int) -> int:
-    return kv_space_bytes(
-        question.model,
-        candidate.pool.accelerator,
-        candidate.split,
-        question.engine,
-        utilization=question.spec.engine.gpu_memory_utilization,
-        batched_tokens=budget,
-        sequences=sequences,
-    )
 
 
 def _slots(candidate: Candidate, question: Question, budget: int, limit: int) -> int:
@@ -134,11 +164,11 @@ def _slots(candidate: Candidate, question: Question, budget: int, limit: int) ->
     asked = question.spec.engine.max_num_seqs
     if not each:
         return limit
-    fitting = max(0, _space(candidate, question, budget, asked or 1)) // each
+    fitting = max(0, space_bytes(candidate, question, budget, asked or 1)) // each
     slots = min(limit, fitting)
     if asked or slots <= 1:
         return slots
-    return min(slots, max(1, max(0, _space(candidate, question, budget, slots)) // each))
+    return min(slots, max(1, max(0, space_bytes(candidate, question, budget, slots)) // each))
 
 
 def _longest(candidate: Candidate, question: Question, budget: int, space: int) -> int:
@@ -226,8 +256,8 @@ def _warnings(candidate: Candidate, question: Question, length: int) -> tuple[Re
         found.append(
             Reason(
                 "SpeculativeDecodingIgnored",
-                "the draft that engine.args names is counted neither in memory nor in speed: leave it room "
-                "with engine.gpuMemoryUtilization",
+                "the draft that engine.args names is counted neither in memory nor in speed: name it in "
+                "engine.speculative, or leave it room with engine.gpuMemoryUtilization",
             )
         )
     return tuple(found)

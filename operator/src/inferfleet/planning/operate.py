@@ -103,12 +103,13 @@ def _steady(
     As many prompts arrive as end. A step carries a chunk of prompt with probability `chunked`; a token's
     latency is the longer kind of step where more than 1 - percentile of the steps are of that kind. The
     wait for earlier prompts is that of an M/D/1 queue, whose tail is close to exponential: P(W > t) = rho
-    exp(-2 (1 - rho) t / S).
+    exp(-2 (1 - rho) t / S). With a draft several tokens come at once: the latency is the pause between two
+    such bursts, as the engine's histogram counts it.
     """
     batch = running / step.stages
     context = workload.prompt_tokens + workload.output_tokens / 2
-    arriving = batch * workload.prompt_tokens / workload.output_tokens
-    room = batched_tokens - batch
+    arriving = batch * step.yields * workload.prompt_tokens / workload.output_tokens
+    room = batched_tokens - batch * step.verified
     busy = arriving / room if room >= 1 else inf
     if busy > _MOST_PROMPT_SHARE:
         return inf, inf, 0.0
@@ -131,4 +132,4 @@ def _steady(
     if busy > 1 - share:
         each = workload.prompt_tokens / chunk * chunk_seconds
         wait = each / (2 * (1 - busy)) * log(busy / (1 - share))
-    return share * (mean_seconds + others) + service + wait, itl, step.ranks * running / mean
+    return share * (mean_seconds + others) + service + wait, itl, step.ranks * running * step.yields / mean

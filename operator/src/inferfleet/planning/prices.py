@@ -14,7 +14,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from inferfleet.values import CapacityType
+from inferfleet.planning.candidates import Candidate
+from inferfleet.values import CapacityType, DeploymentSpec
 
 AS_OF: Final = "2026-07-20"
 SOURCE: Final = f"default table of {AS_OF}"
@@ -52,3 +53,36 @@ def default_price(accelerator: str, gpus_per_node: int, capacity_type: CapacityT
                 return spot or round(on_demand * _SPOT_SHARE, 3)
             return on_demand
     return 0.0
+
+
+def price_per_gpu_hour(candidate: Candidate, spec: DeploymentSpec) -> float:
+    """Return what a GPU of the pool costs under the spec's mix, 0.0 where no price is known.
+
+    Reserved capacity is taken first; else the spot share at its price and the rest on demand; a kind
+    without a price costs as the other.
+    """
+    prices: dict[CapacityType, float] = {}
+    for offer in candidate.pool.offers:
+        if offer.price_dollars_per_gpu_hour > 0:
+            known = prices.get(offer.capacity_type, offer.price_dollars_per_gpu_hour)
+            prices[offer.capacity_type] = min(known, offer.price_dollars_per_gpu_hour)
+    if CapacityType.RESERVED in prices:
+        return prices[CapacityType.RESERVED]
+    most = max(1, spec.autoscaling.max_replicas)
+    spot_share = min(1.0, spec.capacity.spot_share.of(most) / most)
+    on_demand = prices.get(CapacityType.ON_DEMAND)
+    spot = prices.get(CapacityType.SPOT)
+    whole = _gpus_paid_for(candidate)
+    if on_demand is None or spot is None:
+        return whole * (on_demand or spot or 0.0)
+    return whole * (spot_share * spot + (1 - spot_share) * on_demand)
+
+
+def _gpus_paid_for(candidate: Candidate) -> float:
+    """GPUs that are paid for each one that is used: more than that where every machine has yet to be bought.
+
+    Who buys machines for pods does not know that two replicas could share one, so the rest of it idles: an
+    eight-GPU machine for a one-GPU replica costs eight.
+    """
+    pool = candidate.pool
+    return max(1.0, pool.gpus_per_node / candidate.split.gpus) if pool.to_be_bought else 1.0

@@ -8,9 +8,9 @@ from math import ceil, inf
 from typing import Final
 
 from inferfleet.planning.accelerators import ACCELERATORS
-from inferfleet.planning.checks import Miss
 from inferfleet.planning.prices import SOURCE, default_price
 from inferfleet.planning.quantization import requantise
+from inferfleet.planning.question import Miss
 from inferfleet.planning.search import search
 from inferfleet.values import (
     CapacityType,

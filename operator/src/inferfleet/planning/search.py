@@ -8,8 +8,11 @@ from math import inf
 from typing import Final
 
 from inferfleet.planning.candidates import Candidate, across_nodes, within_node
-from inferfleet.planning.checks import CHECKS, Miss, Question, first_miss, price_per_gpu_hour
+from inferfleet.planning.checks import CHECKS, first_miss
+from inferfleet.planning.drafting import Draft
 from inferfleet.planning.evaluate import Outcome, evaluate
+from inferfleet.planning.prices import price_per_gpu_hour
+from inferfleet.planning.question import Miss, Question
 from inferfleet.values import DeploymentSpec, Layout, ModelFacts, Pool, Reason, Workload
 
 # costs this close are a tie, which the fewer GPUs per replica win
@@ -41,9 +44,12 @@ class Search:
     workload_cut: Reason | None = None
 
 
-def search(model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec) -> Search:
+def search(
+    model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec, draft: Draft | None = None
+) -> Search:
     """Try every split on every pool; over nodes only where no single node of the pool will do."""
     question, cut = ask(model, spec)
+    question = replace(question, draft=draft)
     outcomes: list[Outcome] = []
     failures: list[Failure] = []
     seen: dict[tuple[object, ...], Outcome] = {}

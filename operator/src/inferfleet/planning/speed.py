@@ -19,7 +19,11 @@ _ALL_REDUCES_PER_LAYER: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class StepModel:
-    """Coefficients of the time of one step on one stage of one replica. Tokens are per data-parallel rank."""
+    """Coefficients of the time of one step on one stage of one replica. Tokens are per data-parallel rank.
+
+    A sequence has `verified` tokens in a step and gains `yields` of them; both are 1 without a `draft`, whose
+    own steps come first.
+    """
 
     stages: int
     ranks: int
@@ -41,16 +45,19 @@ class StepModel:
     hop_seconds_per_token: float
     overhead_seconds: float
     overhead_seconds_per_sequence: float
+    verified: int = 1
+    yields: float = 1.0
+    draft: StepModel | None = None
 
     def stage_seconds(self, decodes: float, prefill: float, context: float, prompt_context: float) -> float:
         """Time of a step that carries `decodes` sequences of mean `context` and `prefill` prompt tokens."""
-        tokens = decodes + prefill
+        tokens = decodes * self.verified + prefill
         seconds = max(self.dense_seconds, tokens * self.dense_seconds_per_token)
         if self.expert_seconds:
             # share of the experts that at least one of the tokens picks, if they pick independently
             touched = 1.0 - (1.0 - self.expert_hit) ** (tokens * self.ranks)
             seconds += max(self.expert_seconds * touched, tokens * self.expert_seconds_per_token)
-        seconds += max(self.head_seconds, decodes * self.head_seconds_per_token)
+        seconds += max(self.head_seconds, decodes * self.verified * self.head_seconds_per_token)
         seconds += decodes * (context * self.context_seconds_per_token + self.state_seconds)
         for window, each in self.window_seconds:
             seconds += decodes * min(context, window) * each
@@ -58,6 +65,9 @@ class StepModel:
             seconds += prefill * prompt_context * self.prefill_seconds_per_context_token
             for window, each in self.prefill_window_seconds:
                 seconds += prefill * min(prompt_context, window) * each
+        if self.draft:
+            seconds += self.draft.stage_seconds(decodes, prefill, context, prompt_context)
+            seconds += (self.verified - 2) * self.draft.stage_seconds(decodes, 0.0, context, 0.0)
         seconds += self.exchange_seconds + tokens * self.exchange_seconds_per_token
         return seconds + self.overhead_seconds + decodes * self.overhead_seconds_per_sequence
 

@@ -25,7 +25,8 @@ class Layout:
 
     GPUs per replica = tensor_parallel x pipeline_parallel x data_parallel (the last 1 for dense models,
     whose data parallelism is more replicas). `quantization` is how the weights are, by the checkpoint or by
-    the user; `dtype` is `half` on GPUs without bfloat16.
+    the user; `dtype` is `half` on GPUs without bfloat16. `draft` is the model that guesses `draft_tokens`
+    ahead in every step, where that pays.
     """
 
     pool: str
@@ -45,6 +46,8 @@ class Layout:
     quantization: str | None = None
     kv_cache_dtype: str = "auto"
     dtype: str = "auto"
+    draft: str | None = None
+    draft_tokens: int = 0
     warnings: tuple[Reason, ...] = ()
 
     @property
@@ -67,6 +70,8 @@ class Layout:
             parts.append("EP")
         if self.quantization:
             parts.append(self.quantization)
+        if self.draft:
+            parts.append(f"draft {self.draft_tokens}")
         return " ".join(parts)
 
 
