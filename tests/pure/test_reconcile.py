@@ -289,6 +289,22 @@ def _at_most(value: int, most: int) -> None:
     assert value <= most
 
 
+def test_a_new_plan_comes_up_complete_beside_the_old_one_before_any_of_that_goes() -> None:
+    world = serving(2)
+    old = set(world.endpoints)
+    world.nodes["od2"] = gpu_node("od2", ON_DEMAND, "zone-a")
+    world.demand = lambda _now: 4
+    world.spec = replace(world.spec, engine=replace(world.spec.engine, max_num_seqs=3))
+    world.step()
+    assert len(world.workers) == 4, "a second set at once"
+    world.run_until(lambda w: len(w.endpoints) == 4)
+    assert not any(world.workers[name].leaving for name in old)
+    world.run_until(rolled_out, 300)
+    assert (world.lost, world.failed) == (0, 0)
+    world.demand = lambda _now: 0
+    assert_fixed_point(world)
+
+
 def test_a_rollout_that_does_not_come_up_is_halted_and_the_old_replicas_go_on() -> None:
     world = serving(2, rollout=RolloutSpec(progress_deadline_seconds=60))
     old = set(world.endpoints)
@@ -298,7 +314,7 @@ def test_a_rollout_that_does_not_come_up_is_halted_and_the_old_replicas_go_on() 
     world.run(120)
     status, reason = condition(world.step(), ConditionType.PROGRESSING)
     assert status is False
-    assert reason.code == "ProgressDeadlineExceeded"
+    assert reason.code == "NewReplicasFail"
     assert "the engine exits with 1" in reason.message
     assert set(world.endpoints) == old
     assert len(world.workers) == 3, "one surge replica, and no second one after the halt"

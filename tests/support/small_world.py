@@ -385,7 +385,9 @@ class SmallWorld:
             self._uids += 1
             name = f"{action.worker}-{rank}"
             pods.append(WorkerPod(name, f"pod-{self._uids}", rank, PodPhase.PENDING, self.now))
-        self.workers[action.worker] = Worker(action.worker, action.revision, action.offer, tuple(pods))
+        self.workers[action.worker] = Worker(
+            action.worker, action.revision, action.offer, tuple(pods), action.layout_digest
+        )
         self._requirements[action.worker] = action.requirements
         self._gpus_of[action.worker] = action.layout.gpus_per_pod
 

@@ -96,10 +96,18 @@ def revision_of(layout: Layout, spec: DeploymentSpec) -> str:
 
     So a later release that adds a field changes no revision, and restarts nobody.
     """
-    rendered = {name: value for name, value in _stated(layout).items() if name not in _NOT_RENDERED}
     engine = spec.engine.image, spec.engine.args
     model = spec.model.id, spec.model.revision
-    return _digest([rendered, engine, model, spec.template_hash])
+    return _digest([_rendered(layout), engine, model, spec.template_hash])
+
+
+def digest_of(layout: Layout) -> str:
+    """A hash over what of a layout reaches a worker's pods."""
+    return _digest(_rendered(layout))
+
+
+def _rendered(layout: Layout) -> dict[str, Any]:
+    return {name: value for name, value in _stated(layout).items() if name not in _NOT_RENDERED}
 
 
 def fingerprint(spec: DeploymentSpec) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from inferfleet import capacity, disruption
 from inferfleet.capacity import Allocation
 from inferfleet.disruption import Departure, Rollout, Scene
-from inferfleet.layouts import Choice
+from inferfleet.layouts import Choice, digest_of
 from inferfleet.values import (
     CapacityMemory,
     CapacityType,
@@ -101,7 +101,9 @@ def supply(demand: Demand) -> Supply:
     failed = [w for w in observed.workers if w.finished and not _was_taken(w, demand.scene.interruptions)]
     failures = disruption.record_failures(observed.capacity.failures, failed, now)
     memory = replace(observed.capacity, failures=failures)
-    rollout = Rollout(spec.rollout, demand.decision.desired, fleet.new, fleet.old, failures, now)
+    digest = digest_of(choice.layout) if choice.layout else ""
+    staged = any(worker.layout not in {"", digest} for worker in fleet.old)
+    rollout = Rollout(spec.rollout, demand.decision.desired, fleet.new, fleet.old, failures, now, staged)
     if spec.deleted_at is not None or choice.layout is None or not observed.spec_known:
         return Supply((), fleet, memory, rollout)
     pool = next((pool for pool in demand.pools if pool.name == choice.layout.pool), None)
@@ -172,6 +174,7 @@ def _create(demand: Demand, allocation: Allocation, room: int, pool: Pool) -> tu
                 requirements=(*pool.requirements, *placement.offer.requirements, *elsewhere),
                 gpu_resource=pool.gpu_resource,
                 reason=placement.reason,
+                layout_digest=digest_of(layout),
                 taints=pool.taints,
             )
         )

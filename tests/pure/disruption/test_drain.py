@@ -436,6 +436,36 @@ def test_a_rollout_keeps_its_bounds(made: Rollout, room: int, retired: int) -> N
     assert (made.room, len(made.retire(3))) == (room, retired)
 
 
+@pytest.mark.parametrize(
+    ("made", "room", "retired"),
+    [
+        (rollout(0, 3, new_ready=0), 3, 0),
+        (rollout(3, 3, new_ready=2), 3, 0),
+        (rollout(3, 3, new_ready=3), 3, 3),
+        (rollout(0, 3, new_ready=0, surge=0, unavailable=1), 0, 1),
+    ],
+    ids=["a whole second set comes", "none goes before it is complete", "then all go", "no room for one"],
+)
+def test_another_layout_is_staged(made: Rollout, room: int, retired: int) -> None:
+    staged = replace(made, staged=True)
+    assert (staged.room, len(staged.retire(3))) == (room, retired)
+
+
+def test_a_staged_rollout_that_does_not_come_up_halts_as_any_other() -> None:
+    stuck = replace(rollout(1, 3, new_ready=0), staged=True, now=NOW + 700)
+    assert (stuck.halted, stuck.room, stuck.retire(3)) == (True, 0, ())
+
+
+def test_a_new_replica_that_cannot_start_halts_the_rollout_at_once_and_one_that_mends_lets_it_go_on() -> None:
+    made = rollout(2, 2, new_ready=1)
+    broken = replace(made.new[1].leader, failure=Reason("ImagePullBackOff", "no such image"))
+    stuck = replace(made, new=(made.new[0], replace(made.new[1], pods=(broken,))))
+    assert (stuck.halted, stuck.retire(3)) == (True, ())
+    assert stuck.late is not None
+    assert "no such image" in stuck.late.message
+    assert not made.halted
+
+
 def test_a_rollout_whose_new_replicas_do_not_come_up_halts() -> None:
     waiting = rollout(1, 3, new_ready=0)
     stuck = replace(waiting, now=NOW + 700)

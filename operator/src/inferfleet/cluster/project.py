@@ -59,6 +59,7 @@ class PodRecord:
     offer: OfferKey
     gpus: int
     pod: WorkerPod
+    layout: str = ""
     last_words: LastWords | None = None
 
 
@@ -103,6 +104,7 @@ def project_pod(raw: Raw) -> PodRecord | None:
             drain=read_drain(metadata.get("annotations", {}).get(labels.DRAIN_ANNOTATION)),
             protected=labels.KEEP_NODE.items() <= metadata.get("annotations", {}).items(),
         ),
+        layout=tags.get(labels.LAYOUT, ""),
         last_words=read_last_words(tags[labels.WORKER], status),
     )
 
@@ -118,6 +120,7 @@ def group_workers(records: Iterable[PodRecord]) -> tuple[Worker, ...]:
             revision=groups[name][0].revision,
             offer=groups[name][0].offer,
             pods=tuple(sorted((record.pod for record in groups[name]), key=lambda pod: (pod.rank, pod.name))),
+            layout=groups[name][0].layout,
         )
         for name in sorted(groups)
     )

@@ -15,7 +15,12 @@ BACKOFF_MOST_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Staying workers of both revisions. `target` is how many there should be; `failures` when any failed."""
+    """Staying workers of both revisions. `target` is how many there should be; `failures` when any failed.
+
+    `staged` is True where the old ones run another layout: then the new ones come up complete beside them
+    before any of them goes, for a mixed fleet has a capacity that no plan predicted. Where the user allows no
+    surge there is no room for that.
+    """
 
     spec: RolloutSpec
     target: int
@@ -23,18 +28,26 @@ class Rollout:
     old: tuple[Worker, ...]
     failures: tuple[float, ...]
     now: float
+    staged: bool = False
+
+    @property
+    def blue_green(self) -> bool:
+        """True while the new replicas must be complete before an old one goes."""
+        return self.staged and bool(self.old) and self.spec.max_surge.of(max(1, self.target)) > 0
 
     @property
     def late(self) -> Reason | None:
-        """Why the newest revision does not progress, if nothing of it became Ready for too long."""
+        """Why the newest revision does not progress: it fails, or nothing of it became Ready for too long."""
         waiting = [worker for worker in self.new if not worker.ready]
+        hopeless = next(filter(None, (pod.failure for worker in waiting for pod in worker.pods)), None)
+        if hopeless:
+            return Reason("NewReplicasFail", f"a new replica cannot start: {hopeless.message}")
         last_ready = max((w.leader.ready_since or w.created_at for w in self.new if w.ready), default=0.0)
         began = [at for at in (*(w.created_at for w in waiting), *self.failures) if at > last_ready]
         since = max(last_ready, min(began, default=self.now))
         if not began or self.now - since <= self.spec.progress_deadline_seconds:
             return None
-        pods = (pod for worker in waiting for pod in worker.pods)
-        said = next(filter(None, (pod.failure or pod.unschedulable for pod in pods)), None)
+        said = next(filter(None, (pod.unschedulable for worker in waiting for pod in worker.pods)), None)
         why = f": {said.message}" if said else ""
         return Reason(
             "ProgressDeadlineExceeded",
@@ -49,7 +62,7 @@ class Rollout:
     @property
     def room(self) -> int:
         """How many replicas of the new revision may be created now; without old ones, whatever is wanted."""
-        if not self.old:
+        if not self.old or (self.blue_green and not self.halted):
             return self.target
         surge = 0 if self.halted else self.spec.max_surge.of(self.target)
         return max(0, self.target + surge - len(self.new) - len(self.old))
@@ -59,6 +72,8 @@ class Rollout:
         if self.halted:
             return ()
         idle = [worker for worker in self.old if not worker.ready]
+        if self.blue_green and sum(worker.ready for worker in self.new) < desired:
+            return tuple(idle)
         serving = sorted((w for w in self.old if w.ready), key=lambda w: (w.created_at, w.name))
         ready = len(serving) + sum(worker.ready for worker in self.new)
         floor = desired - self.spec.max_unavailable.of(desired)

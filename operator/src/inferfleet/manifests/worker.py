@@ -114,6 +114,7 @@ def _fixed(deployment: InferenceDeployment, action: CreateWorker, rank: int, ope
                 labels.WORKER: action.worker,
                 labels.RANK: str(rank),
                 labels.REVISION: action.revision,
+                labels.LAYOUT: action.layout_digest,
                 labels.POOL: action.offer.pool,
                 labels.CAPACITY_TYPE: action.offer.capacity_type.value,
                 labels.ZONE: action.offer.zone,

@@ -45,11 +45,21 @@ UNSCHEDULABLE = Reason("Unschedulable", "0 nodes are available: Insufficient GPU
 class Held:
     """What the API server holds of one worker beside the replica that runs: annotations, gates, uids."""
 
-    __slots__ = ("deleted_at", "drain", "gate_phase", "protected", "replica", "revision", "serving", "worker")
+    __slots__ = (
+        "deleted_at",
+        "drain",
+        "gate_phase",
+        "layout",
+        "protected",
+        "replica",
+        "revision",
+        "serving",
+        "worker",
+    )
 
-    def __init__(self, replica: Replica, revision: str) -> None:
+    def __init__(self, replica: Replica, revision: str, layout: str) -> None:
         """A worker that was just created."""
-        self.replica, self.revision = replica, revision
+        self.replica, self.revision, self.layout = replica, revision, layout
         self.serving: bool | None = None
         self.drain: Drain | None = None
         self.deleted_at: float | None = None
@@ -165,7 +175,7 @@ class Operator:
             )
             for rank in range(replica.count)
         )
-        held.worker = Worker(replica.name, held.revision, replica.offer, pods)
+        held.worker = Worker(replica.name, held.revision, replica.offer, pods, held.layout)
         return held.worker
 
     def _remember(self, made: Plan) -> None:
@@ -192,7 +202,7 @@ class Operator:
                 replica = self._world.create(
                     action.worker, action.offer, action.layout.gpus_per_pod, action.layout.nodes_per_replica
                 )
-                self._held[action.worker] = Held(replica, action.revision)
+                self._held[action.worker] = Held(replica, action.revision, action.layout_digest)
             case SetServing():
                 self._serve(action)
             case MarkDraining():

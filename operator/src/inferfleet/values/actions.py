@@ -22,6 +22,7 @@ class CreateWorker:
     gpu_resource: str
     reason: Reason
     taints: tuple[Taint, ...] = ()
+    layout_digest: str = ""
 
     def __str__(self) -> str:
         kind = f"{self.offer.capacity_type} in {self.offer.zone or 'any zone'}"

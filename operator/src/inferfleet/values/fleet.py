@@ -80,12 +80,16 @@ class WorkerPod:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One replica: a pod, or one pod per node for a layout that spans nodes. `pods` are by rank."""
+    """One replica: a pod, or one pod per node for a layout that spans nodes. `pods` are by rank.
+
+    `layout` is the digest of the layout that it runs, empty where an earlier release did not write it.
+    """
 
     name: str
     revision: str
     offer: OfferKey
     pods: tuple[WorkerPod, ...]
+    layout: str = ""
 
     @property
     def leader(self) -> WorkerPod:
