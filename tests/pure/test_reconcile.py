@@ -323,6 +323,16 @@ def test_a_rollout_that_does_not_come_up_is_halted_and_the_old_replicas_go_on() 
     assert set(world.endpoints) == old, "going back restarts nobody"
 
 
+def test_a_fleet_is_complete_once_all_that_are_wanted_serve_in_the_newest_revision() -> None:
+    world = serving(2)
+    assert world.step().complete
+    world.spec = replace(world.spec, engine=replace(world.spec.engine, image="engine:2"))
+    assert not world.step().complete
+    world.run_until(rolled_out, 300)
+    world.run_until(lambda w: len(w.endpoints) == 2)
+    assert world.step().complete
+
+
 def test_a_cordoned_node_is_left_when_the_replacement_is_ready() -> None:
     world = serving(2)
     world.checks.append(lambda w, _made: _at_least(w, 2))

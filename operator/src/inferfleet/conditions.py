@@ -155,6 +155,12 @@ def _scaling_active(found: Findings) -> Verdict:
 
 def _progressing(found: Findings) -> Verdict:
     """Whether the fleet moves towards its spec, or has arrived there."""
+    status, reason = _progress(found)
+    undone = found.observed.undone
+    return status, _with_tail(reason, undone.message) if undone else reason
+
+
+def _progress(found: Findings) -> Verdict:
     if found.late:
         tail = "the rollout is halted, the old replicas go on" if found.halted else ""
         return False, _with_tail(found.late, tail)

@@ -17,6 +17,8 @@ from inferfleet.values import (
     Account,
     Action,
     CapacityType,
+    Condition,
+    ConditionType,
     EngineSample,
     Interruption,
     Layout,
@@ -120,8 +122,14 @@ def plan(observed: Observed, now: float) -> Plan:
         next_look_seconds=_next_look(given, decision, actions),
         planned_from=choice.planned_from,
         renders_spec=choice.layout is None or choice.revision == revision_of(choice.layout, spec),
+        complete=_is_complete(said, given.fleet),
         finished=spec.deleted_at is not None and not observed.workers and observed.view_stale is None,
     )
+
+
+def _is_complete(said: Sequence[Condition], fleet: Fleet) -> bool:
+    arrived = any(c.type is ConditionType.PROGRESSING and c.reason.code == "Complete" for c in said)
+    return arrived and any(worker.ready for worker in fleet.new)
 
 
 def _to_remember(

@@ -276,6 +276,8 @@ class Rollout(Part):
     """Replicas that may be missing while rolling out."""
     progress_deadline: Duration = "30m"
     """How long a new replica may take to become Ready before the rollout counts as stuck."""
+    undo: bool = False
+    """Run the last model, engine, plan and pod template that worked instead of those above, while true."""
 
     @model_validator(mode="after")
     def _something_can_move(self) -> Self:

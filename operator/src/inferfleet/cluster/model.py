@@ -30,11 +30,12 @@ POLL_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the ConfigMap of a deployment holds."""
+    """What the ConfigMap of a deployment holds. `good` are parts of specs that worked, the newest first."""
 
     source: str = ""
     files: ModelFiles | None = None
     spec: Mapping[str, Any] | None = None
+    good: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class ModelStore:
                 source=data.get("source", ""),
                 files=_decode(json.loads(data["model.json"])) if "model.json" in data else None,
                 spec=json.loads(data["spec.json"]) if "spec.json" in data else None,
+                good=tuple(json.loads(data.get("good.json", "[]"))),
             )
         except (ValueError, KeyError, TypeError):
             return Kept()
@@ -89,6 +91,8 @@ class ModelStore:
             data["model.json"] = json.dumps(_encode(kept.files), sort_keys=True)
         if kept.spec is not None:
             data["spec.json"] = json.dumps(kept.spec, sort_keys=True)
+        if kept.good:
+            data["good.json"] = json.dumps(kept.good, sort_keys=True)
         owner = {
             "apiVersion": DEPLOYMENTS.api_version,
             "kind": DEPLOYMENTS.kind,

@@ -25,7 +25,7 @@ from inferfleet.cluster.merge import merge_patch
 from inferfleet.cluster.resources import DEPLOYMENTS
 from inferfleet.manifests import render_objects, render_worker
 from inferfleet.shell.model_source import ModelSource
-from inferfleet.shell.reading import Reading, kept, read
+from inferfleet.shell.reading import Reading, kept, parts_of, read
 from inferfleet.shell.signals import Signals
 from inferfleet.shell.views import DeploymentRecord, Views, Wakes
 from inferfleet.telemetry.metrics import Metrics
@@ -129,7 +129,7 @@ class DeploymentLoop:
             return None
         now = time.time()
         with self._all.metrics.pass_seconds.time():
-            reading = read(record, self._model.kept.spec)
+            reading = read(record, self._model.kept.spec, self._model.kept.good)
             observed = self._gather(reading, record, now)
             plan = reconcile.plan(observed, now)
         self._all.metrics.passes.inc()
@@ -179,6 +179,7 @@ class DeploymentLoop:
             model_problem=model_problem,
             spec_problem=reading.problem,
             spec_known=reading.resource is not None,
+            undone=reading.undone,
             current_layout=memory.current_layout,
             current_revision=memory.current_revision,
             planned_from=memory.planned_from,
@@ -213,6 +214,8 @@ class DeploymentLoop:
             return failures
         if reading.problem is None and plan.renders_spec:
             await self._model.keep_spec(resource)
+            if plan.complete and reading.undone is None:
+                await self._model.keep_good(parts_of(resource))
         return (*failures, *await self._apply(resource, plan))
 
     async def _apply(self, resource: InferenceDeployment, plan: Plan) -> tuple[Reason, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 from inferfleet.api import InferenceDeployment
 from inferfleet.cluster.client import TRANSIENT, ApiFailure
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS: Final = 10.0
 LAST_RETRY_SECONDS: Final = 300.0
+GOOD_KEPT: Final = 2
 
 
 class ModelSource:
@@ -84,7 +86,13 @@ class ModelSource:
         """Keep a spec that made sense, for the day when one does not."""
         spec = deployment.model_dump(mode="json", by_alias=True, exclude_unset=True)["spec"]
         if self.kept.spec != spec:
-            await self._save(Kept(self.kept.source, self.kept.files, spec))
+            await self._save(replace(self.kept, spec=spec))
+
+    async def keep_good(self, parts: Mapping[str, Any]) -> None:
+        """Keep what a whole fleet runs and serves with, and what did so before it: there is a way back."""
+        if self.kept.good[:1] != (parts,):
+            others = (known for known in self.kept.good if known != parts)
+            await self._save(replace(self.kept, good=(parts, *others)[:GOOD_KEPT]))
 
     def _find_out(self, source: str, model: ModelSpec, deployment: InferenceDeployment) -> None:
         if self._task and not self._task.done():
@@ -96,7 +104,7 @@ class ModelSource:
     async def _resolve(self, source: str, model: ModelSpec, deployment: InferenceDeployment) -> None:
         try:
             files = await self._read(model, deployment)
-            await self._save(Kept(source, files, self.kept.spec))
+            await self._save(replace(self.kept, source=source, files=files))
             self._conclude(source, model, files)
         except ModelProblem as problem:
             self._fail(source, problem.reason, passing=problem.passing)

@@ -37,6 +37,7 @@ class Observed:
     `previous_conditions` are what was last said, so that an Event tells of a change once. `lost` is the count
     so far. `wake` is True when a request waits for a deployment without replicas. `spec_known` is False when
     no spec ever made sense, so that `spec` holds a name and no wish: then nothing is added or taken away.
+    `undone` says what became of the wish to go back to the last spec that worked, None where there is none.
     """
 
     spec: DeploymentSpec
@@ -64,6 +65,7 @@ class Observed:
     idle_since: tuple[tuple[str, float], ...] = ()
     wake: bool = False
     spec_known: bool = True
+    undone: Reason | None = None
     node_pools: tuple[NodePool, ...] = ()
 
 
@@ -74,6 +76,7 @@ class Plan:
     `planned_from` and `lost` go to status and come back in the next `Observed`. `finished` is True
     when a deployment that is being deleted has no worker left, so that its finalizer may go. `renders_spec`
     is False while an older revision goes on (the new spec was refused, say): its new workers need its spec.
+    `complete` is True while all replicas that are wanted serve in the newest revision, and no others do.
     """
 
     actions: tuple[Action, ...]
@@ -99,6 +102,7 @@ class Plan:
     planned_from: str | None = None
     finished: bool = False
     renders_spec: bool = True
+    complete: bool = False
 
     @property
     def lost_requests(self) -> int:
