@@ -66,7 +66,7 @@ class Scraper:
     async def run(self) -> Never:
         """Look at every worker once per interval; less often where there are very many."""
         while True:
-            interval = max(self._interval, (len(self._latest) + len(self._under_way)) / LOOKS_PER_SECOND)
+            interval = max(self._interval, len(self._latest.keys() | self._under_way) / LOOKS_PER_SECOND)
             next_round = self._clock() + interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
             await self.round()
             await asyncio.sleep(max(0.0, next_round - self._clock()))
