@@ -45,6 +45,7 @@ class Stage:
     def settle(self, replicas: int, seconds: float = 300) -> None:
         """Ask for so many replicas, one of them on stable capacity, the rest on spot; wait until it is so."""
         self.scale(replicas)
+        revision = eventually("the change planned", self._revision, seconds=60)
 
         def settled() -> bool:
             pods, serving = self.watching.alive(), self.watching.endpoints[-1][1]
@@ -53,9 +54,19 @@ class Stage:
                 len(pods) == replicas
                 and len(spot) == replicas - 1
                 and all(pod.ready and not pod.leaving and pod.name in serving for pod in pods)
+                and all(pod.revision == revision for pod in pods)
             )
 
         self.watching.until(f"{replicas} replicas in service, {replicas - 1} on spot", settled, seconds)
+
+    def _revision(self) -> str | None:
+        """The revision that the operator wants; None while it has not planned what is written."""
+        found = self.watching.get(DEPLOYMENT)
+        status = found.get("status", {})
+        if status.get("observedGeneration") != found["metadata"]["generation"]:
+            return None
+        revision: str | None = status.get("revision")
+        return revision
 
     def scale(self, replicas: int) -> float:
         """Write `spec.replicas`."""

@@ -29,6 +29,7 @@ class Pod:
     name: str
     worker: str
     capacity: str
+    revision: str
     seen_at: float
     node: str | None = None
     ip: str | None = None
@@ -165,7 +166,13 @@ class Watching:
         labels, notes = metadata["labels"], metadata.get("annotations", {})
         pod = self.pods.setdefault(
             metadata["uid"],
-            Pod(metadata["name"], labels["inferfleet.dev/worker"], labels.get(CAPACITY_LABEL, ""), at),
+            Pod(
+                metadata["name"],
+                labels["inferfleet.dev/worker"],
+                labels.get(CAPACITY_LABEL, ""),
+                labels["inferfleet.dev/revision"],
+                at,
+            ),
         )
         holds = {c["type"] for c in status.get("conditions", ()) if c["status"] == "True"}
         pod.node, pod.ip = spec.get("nodeName"), status.get("podIP", pod.ip)
