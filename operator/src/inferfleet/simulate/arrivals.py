@@ -45,7 +45,7 @@ class Trace:
             TraceError: The file has another form.
         """
         read = form_of(self.path)
-        rng = Random(seed)  # noqa: S311 - a simulation
+        rng = Random(seed)
         end = self.start_seconds + (self.duration_seconds or float("inf"))
         if read is None:
             curve = ((at - self.start_seconds, rate * self.scale) for at, rate in read_rates(self.path))

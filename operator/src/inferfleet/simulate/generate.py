@@ -42,7 +42,7 @@ class Generated:
 
     def stream(self, seed: int) -> Iterator[Request]:
         """Yield the requests in order of time."""
-        rng = Random(seed)  # noqa: S311 - a simulation
+        rng = Random(seed)
         for at in renewal(self.curve, self.burstiness, rng):
             yield self.sizes.draw(at, rng)
 

@@ -77,8 +77,8 @@ def simulate(scenario: Scenario, policy: Factory | None, seed: int) -> Outcome:
     """
     clock = Clock()
     ledger = Ledger(scenario.duration_seconds, scenario.spec.objectives)
-    nodes = Nodes(scenario.cloud, clock, Random(f"market {seed}"))  # noqa: S311 - a simulation
-    rng = Random(f"world {seed}")  # noqa: S311
+    nodes = Nodes(scenario.cloud, clock, Random(f"market {seed}"))
+    rng = Random(f"world {seed}")
     world = World(nodes, ledger, scenario.kind, scenario.routing, rng)
     driver = _driver(world, scenario, policy, seed)
     mark = _Mark()
