@@ -9,7 +9,7 @@ from typing import Final
 
 from inferfleet.simulate.peers.aibrix import aibrix
 from inferfleet.simulate.peers.concurrency import knative, kubeai
-from inferfleet.simulate.peers.dynamo import dynamo, dynamo_load, dynamo_throughput
+from inferfleet.simulate.peers.dynamo import dynamo_load, dynamo_throughput
 from inferfleet.simulate.peers.horizontal import hpa_running, hpa_waiting, kaito, keda_queue, production_stack
 from inferfleet.simulate.peers.rate import skyserve, static_peak
 from inferfleet.simulate.peers.slo import llmd_slo
@@ -47,7 +47,6 @@ LAWS: Final[Mapping[str, Law]] = {
     "llmd-slo": Law(llmd_slo, _SHARES),
     "dynamo-throughput": Law(dynamo_throughput, _SHARES),
     "dynamo-load": Law(dynamo_load, _SHARES),
-    "dynamo": Law(dynamo, _SHARES),
     "skyserve": Law(skyserve, _SHARES),
     "static-peak": Law(static_peak, _SHARES),
 }

@@ -27,7 +27,6 @@ class Throughput:
     setting: Setting
     target: float
     drain_seconds: float
-    counters: Counters = field(default_factory=lambda: Counters(THROUGHPUT_SECONDS))
     arrivals: float = 0.0
     looked_at: float | None = None
     name: str = "dynamo-throughput"
@@ -117,23 +116,18 @@ class Load:
     setting: Setting
     sensitivity: float
     drain_seconds: float
-    floor: Throughput | None = None
-    floor_at: float = -THROUGHPUT_SECONDS
-    least: int = 1
     counters: Counters = field(default_factory=lambda: Counters(LENGTH_SECONDS))
     prompt_tokens: float = 0.0
     name: str = "dynamo-load"
     period_seconds: float = LOAD_SECONDS
 
     def replicas(self, seen: Seen, now: float) -> int:
-        """One tick. With a throughput floor, that decides the least every 180 s."""
-        if self.floor and now - self.floor_at >= THROUGHPUT_SECONDS:
-            self.floor_at, self.least = now, self.floor.replicas(seen, now)
+        """One tick."""
         self.counters.add(now, tokens(seen))
         grown = self.counters.increase()
         if grown and grown[2] > 0:
             self.prompt_tokens = grown[3] / grown[2]
-        return max(self.least, seen.desired + self._step(seen))
+        return seen.desired + self._step(seen)
 
     def _step(self, seen: Seen) -> int:
         settled = seen.pending == 0 and seen.ready == seen.desired == len(seen.samples)
@@ -156,10 +150,4 @@ class Load:
 
 def dynamo_load(setting: Setting, target: float = SENSITIVITY, drain_seconds: float = 5.0) -> Load:
     """The target is the share of the SLA under which one fewer must stay."""
-    return Load(setting, target, drain_seconds, least=setting.min_replicas)
-
-
-def dynamo(setting: Setting, target: float = 1.0, drain_seconds: float = 5.0) -> Load:
-    """Both, as its guide advises: throughput sets the floor, which the target tunes; load acts above it."""
-    floor = dynamo_throughput(setting, target)
-    return Load(setting, SENSITIVITY, drain_seconds, floor=floor, least=setting.min_replicas, name="dynamo")
+    return Load(setting, target, drain_seconds)

@@ -1,0 +1,172 @@
+"""Run policies on a case: tune their targets on one half, judge them on the other, beside the optimum."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+
+from cases import WARM_UP_SECONDS, Case
+from runs import WORLD, fingerprint, run
+
+from inferfleet.simulate.optimum import search
+from inferfleet.simulate.peers import LAWS
+from inferfleet.simulate.policy import Factory
+from inferfleet.simulate.run import Outcome, simulate
+
+TARGET = 0.99
+TRAIN_SEED = 1000
+GENEROUS_DRAIN_SECONDS = 300.0
+OURS = "inferfleet"
+SPOT_ONLY = {"skyserve"}
+OPTIMUM = "optimum"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A figure over seeds."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return mean(self.values)
+
+    @property
+    def low(self) -> float:
+        """Smallest of the seeds."""
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        """Largest of the seeds."""
+        return max(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A policy, and which target it has: `default`, or `tuned` to one."""
+
+    policy: str
+    kind: str = ""
+    target: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one policy did on one case, over seeds."""
+
+    policy: str
+    kind: str
+    target: float | None
+    attainment: Range
+    cost_dollars: Range
+    gpu_hours: Range
+    goodput: Range
+    over_optimum: Range
+    requests: int
+    lost: Range
+    scale_events: Range
+    seconds_over_after_step: Range | None
+    outcomes: tuple[Outcome, ...] = field(repr=False, compare=False)
+
+    @property
+    def attains(self) -> bool:
+        """True if the target is attained on average over seeds."""
+        return self.attainment.mean >= TARGET
+
+
+def seconds_over(outcome: Outcome, step_at: float, ttft_seconds: float, itl_seconds: float) -> float:
+    """For how long after the step the tail was over an objective, until the next 15 minutes are over."""
+    return sum(
+        outcome.bin_seconds
+        for each in outcome.bins
+        if step_at <= each.start < step_at + 900.0
+        and (each.ttft_tail > ttft_seconds or each.itl_tail > itl_seconds)
+    )
+
+
+def tune(case: Case, name: str, level: float, keep: Path) -> float:
+    """The most daring target that attains the level on the half for tuning, by bisection over the law's range.
+
+    Attainment falls as targets get more daring. Where none attains it is the most cautious one.
+    """
+    law = LAWS[name]
+    low, high = -1, len(law.tuned_over)
+    while high - low > 1:
+        middle = (low + high) // 2
+        target = law.tuned_over[middle]
+        if tuned_run(case, name, target, TRAIN_SEED, train=True, keep=keep).slo_attainment >= level:
+            low = middle
+        else:
+            high = middle
+    return law.tuned_over[max(0, low)]
+
+
+def tuned_run(case: Case, name: str, target: float, seed: int, *, train: bool = False, keep: Path) -> Outcome:
+    """A law with a target of its own, and a drain that loses nothing."""
+    factory = LAWS[name].tuned(target, GENEROUS_DRAIN_SECONDS)
+    return run(case, factory, f"{name}-{target:g}", seed, train=train, keep=keep)
+
+
+def optimal_run(case: Case, seed: int, trials: int, keep: Path) -> Outcome:
+    """The clairvoyant's run for one seed; its search is kept as a schedule."""
+    scenario = case.scenarios[1]
+    path = keep / f"{case.name}-optimum-{seed}-{trials}-{fingerprint(*WORLD)}.pickle"
+    if path.exists():
+        found = pickle.loads(path.read_bytes())  # noqa: S301 - written below
+        assert isinstance(found, Outcome)
+        return found
+
+    def evaluate(factory: Factory) -> tuple[float, float]:
+        outcome = simulate(scenario, factory, seed)
+        return outcome.slo_attainment, outcome.cost_dollars
+
+    best = search(
+        scenario.setting(seed), evaluate, TARGET, trials=trials, from_seconds=scenario.measure_from_seconds
+    )
+    outcome = simulate(scenario, best.policy, seed)
+    keep.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(outcome))
+    return outcome
+
+
+def judged(case: Case, name: Named, outcomes: Iterable[Outcome], optimum: Sequence[float]) -> Verdict:
+    """Put the outcomes of all seeds together; `optimum` is the optimum's cost for each."""
+    seen = tuple(outcomes)
+    service, at = case.service, case.step_at
+    after = None
+    if at is not None:
+        after = Range(
+            tuple(
+                seconds_over(each, at + WARM_UP_SECONDS, service.ttft_seconds, service.itl_seconds)
+                for each in seen
+            )
+        )
+    return Verdict(
+        policy=name.policy,
+        kind=name.kind,
+        target=name.target,
+        attainment=Range(tuple(each.slo_attainment for each in seen)),
+        cost_dollars=Range(tuple(each.cost_dollars for each in seen)),
+        gpu_hours=Range(tuple(each.gpu_hours for each in seen)),
+        goodput=Range(tuple(each.goodput for each in seen)),
+        over_optimum=Range(tuple(each.cost_dollars / best for each, best in zip(seen, optimum, strict=True))),
+        requests=round(mean(each.requests for each in seen)),
+        lost=Range(tuple(float(each.lost) for each in seen)),
+        scale_events=Range(tuple(float(each.scale_events) for each in seen)),
+        seconds_over_after_step=after,
+        outcomes=seen,
+    )
+
+
+def policies(names: Iterable[str] | None) -> list[str]:
+    """The laws that were asked for, all of them by default."""
+    chosen = list(names or (name for name in LAWS if name not in SPOT_ONLY))
+    unknown = [name for name in chosen if name not in LAWS]
+    if unknown:
+        raise SystemExit(f"unknown laws: {', '.join(unknown)}; known: {', '.join(LAWS)}")
+    return chosen

@@ -1,0 +1,174 @@
+"""The scorecard as Markdown, JSON and one HTML page with a plot of cost against attainment for each case."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cases import Case
+from judge import OPTIMUM, OURS, TARGET, Range, Verdict
+
+Card = Sequence[tuple[Case, Sequence[Verdict]]]
+
+
+def span(figure: Range, digits: int = 2) -> str:
+    """Mean, and lowest to highest seed where they differ."""
+    middle = f"{figure.mean:.{digits}f}"
+    if f"{figure.low:.{digits}f}" == f"{figure.high:.{digits}f}":
+        return middle
+    return f"{middle} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+
+
+def label(verdict: Verdict) -> str:
+    """Name, and which target."""
+    if verdict.target is None:
+        return f"{verdict.policy} ({verdict.kind})" if verdict.kind else verdict.policy
+    return f"{verdict.policy} ({verdict.kind}, {verdict.target:g})"
+
+
+def markdown(card: Card) -> str:
+    """One table a case, those that attain first, by cost."""
+    parts = []
+    for case, verdicts in card:
+        rows = [
+            "| policy | attainment % | cost $ | cost / optimum | GPU-hours | goodput req/s | lost | scale events |"
+            + (" s over after 4x |" if case.step_at is not None else ""),
+            "|---|---|---|---|---|---|---|---|" + ("---|" if case.step_at is not None else ""),
+        ]
+        for verdict in ranked(verdicts):
+            percent = Range(tuple(100 * value for value in verdict.attainment.values))
+            cells = [
+                label(verdict) if verdict.attains else f"*{label(verdict)}*",
+                span(percent),
+                span(verdict.cost_dollars),
+                span(verdict.over_optimum),
+                span(verdict.gpu_hours),
+                span(verdict.goodput),
+                span(verdict.lost, 0),
+                span(verdict.scale_events, 0),
+            ]
+            if verdict.seconds_over_after_step is not None:
+                cells.append(span(verdict.seconds_over_after_step, 0))
+            rows.append(f"| {' | '.join(cells)} |")
+        title = f"### {case.name}\n\n{case.says}. {case.service.model} on {case.service.gpu}, "
+        title += (
+            f"first token within {case.service.ttft_seconds:g} s and {1000 * case.service.itl_seconds:g} ms "
+        )
+        title += f"between tokens; {verdicts[0].requests} requests. {summary(verdicts)}\n\n"
+        parts.append(title + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def ranked(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Those that attain by cost, then the rest by attainment."""
+    return sorted(
+        verdicts,
+        key=lambda v: (0, v.cost_dollars.mean, 0.0) if v.attains else (1, 0.0, -v.attainment.mean),
+    )
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """Ours beside the cheapest peer that attains."""
+    ours = next((v for v in verdicts if v.policy == OURS), None)
+    peers = [v for v in verdicts if v.policy not in {OURS, OPTIMUM} and v.attains]
+    if ours is None:
+        return ""
+    said = f"{OURS}: {100 * ours.attainment.mean:.2f} % at {ours.over_optimum.mean:.2f} x optimum"
+    if not peers:
+        return f"{said}; no peer law attains {100 * TARGET:g} %."
+    best = min(peers, key=lambda v: v.cost_dollars.mean)
+    return f"{said}; cheapest peer that attains: {label(best)} at {best.over_optimum.mean:.2f} x."
+
+
+def as_json(card: Card, meta: Mapping[str, Any]) -> str:
+    """Everything in the tables, for machines."""
+    cases = [
+        {
+            "case": case.name,
+            "says": case.says,
+            "requests": verdicts[0].requests,
+            "verdicts": [
+                {
+                    "policy": v.policy,
+                    "kind": v.kind,
+                    "target": v.target,
+                    "attains": v.attains,
+                    "slo_attainment": v.attainment.values,
+                    "cost_dollars": v.cost_dollars.values,
+                    "cost_over_optimum": v.over_optimum.values,
+                    "gpu_hours": v.gpu_hours.values,
+                    "goodput_requests_per_second": v.goodput.values,
+                    "lost": v.lost.values,
+                    "scale_events": v.scale_events.values,
+                    "seconds_over_after_step": v.seconds_over_after_step.values
+                    if v.seconds_over_after_step
+                    else None,
+                }
+                for v in ranked(verdicts)
+            ],
+        }
+        for case, verdicts in card
+    ]
+    return json.dumps({**meta, "cases": cases}, indent=1) + "\n"
+
+
+WIDTH, HEIGHT, MARGIN = 760.0, 360.0, 48.0
+
+
+def page(card: Card) -> str:
+    """One self-contained page: a plot a case. Misses are on a logarithmic scale, so that 99 % is in the middle."""
+    plots = "\n".join(
+        f"<h2>{html.escape(case.name)}</h2><p>{html.escape(case.says)}</p>{plot(verdicts)}"
+        for case, verdicts in card
+    )
+    style = (
+        "body{font:14px system-ui;margin:2em;max-width:820px}svg{background:#fafafa;border:1px solid #ddd}"
+        "text{font:10px system-ui}.ours{fill:#c0392b}.optimum{fill:#111}.default{fill:#9bb}.tuned{fill:#2980b9}"
+    )
+    return (
+        f"<!doctype html><meta charset=utf-8><title>Scorecard</title><style>{style}</style>"
+        "<h1>Cost against attainment</h1><p>Right is cheaper-per-optimum times as dear; up is fewer misses. "
+        "The line is 99 %. Red: InferFleet. Black: the clairvoyant. Blue: tuned peers. Grey: peers by default. "
+        f"Point at a dot for its figures.</p>{plots}"
+    )
+
+
+def plot(verdicts: Sequence[Verdict]) -> str:
+    """Misses over cost; dots with tooltips."""
+    most = min(4.0, max(v.over_optimum.mean for v in verdicts)) * 1.05
+    dots = []
+    for v in verdicts:
+        x = MARGIN + (WIDTH - 2 * MARGIN) * min(v.over_optimum.mean, most) / most
+        y = _height(1.0 - v.attainment.mean)
+        kind = "ours" if v.policy == OURS else "optimum" if v.policy == OPTIMUM else v.kind
+        radius = 6 if kind in {"ours", "optimum"} else 4
+        tip = f"{label(v)}: {100 * v.attainment.mean:.2f} % at {v.over_optimum.mean:.2f} x optimum"
+        dots.append(
+            f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{html.escape(tip)}</title></circle>'
+        )
+        if kind != "default":
+            dots.append(f'<text x="{x + 7:.1f}" y="{y + 3:.1f}">{html.escape(v.policy)}</text>')
+    line = _height(1.0 - TARGET)
+    ticks = "".join(
+        f'<text x="{MARGIN + (WIDTH - 2 * MARGIN) * value / most:.1f}" y="{HEIGHT - 30}">{value:g} x</text>'
+        for value in (0.5, 1.0, 1.5, 2.0, 3.0)
+        if value <= most
+    )
+    levels = "".join(
+        f'<text x="4" y="{_height(miss) + 3:.1f}">{100 * (1 - miss):g} %</text>'
+        for miss in (0.0005, 0.002, 0.01, 0.05, 0.2, 0.6)
+    )
+    return (
+        f'<svg width="{WIDTH:g}" height="{HEIGHT:g}"><line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{line:.1f}" '
+        f'y2="{line:.1f}" stroke="#c0392b" stroke-dasharray="4"/>{ticks}{levels}{"".join(dots)}</svg>'
+    )
+
+
+def _height(miss: float) -> float:
+    from math import log10  # noqa: PLC0415
+
+    least, most = log10(0.0003), log10(1.0)
+    share = (log10(max(miss, 0.0003)) - least) / (most - least)
+    return MARGIN / 2 + (HEIGHT - 2 * MARGIN) * share

@@ -1,0 +1,124 @@
+"""Every control law on every load, beside the clairvoyant optimum.
+
+    python benchmarks/scorecard/scorecard.py --traces FOLDER --seeds 3 --out out/scorecard
+
+Without a folder of traces only the generated loads run. Writes scorecard.md, scorecard.json, scorecard.html;
+runs are kept in OUT/runs until the code that they depend on changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cases import DEFAULT_TRACES, Case, all_cases
+from judge import (
+    OPTIMUM,
+    OURS,
+    TARGET,
+    TRAIN_SEED,
+    Named,
+    Verdict,
+    judged,
+    optimal_run,
+    policies,
+    tune,
+    tuned_run,
+)
+from report import as_json, label, markdown, page, span
+from runs import run
+
+from inferfleet.simulate.peers import LAWS
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks for."""
+
+    seeds: int
+    trials: int
+    laws: tuple[str, ...]
+    keep: Path
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--traces", type=Path, default=DEFAULT_TRACES, help="folder of public traces")
+    parser.add_argument("--case", action="append", help="only these cases")
+    parser.add_argument("--policy", action="append", help="only these laws, beside ours and the optimum")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=24, help="cuts that the search for the optimum tries")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("out/scorecard"))
+    line = parser.parse_args()
+    cases = [case for case in all_cases(line.traces) if not line.case or case.name in line.case]
+    if not cases:
+        sys.exit("no such case")
+    asked = Asked(line.seeds, line.trials, tuple(policies(line.policy)), line.out / "runs")
+    began = time.perf_counter()
+    with ProcessPoolExecutor(line.jobs) as pool:
+        card = [(case, run_case(case, asked, pool)) for case in cases]
+    seconds = time.perf_counter() - began
+    said = markdown(card)
+    line.out.mkdir(parents=True, exist_ok=True)
+    (line.out / "scorecard.md").write_text(said, encoding="utf-8")
+    meta = {"seeds": line.seeds, "trials": line.trials, "wall_seconds": round(seconds)}
+    (line.out / "scorecard.json").write_text(as_json(card, meta), encoding="utf-8")
+    (line.out / "scorecard.html").write_text(page(card), encoding="utf-8")
+    print(said)
+    print(f"{len(card)} cases, {line.seeds} seeds, {seconds:.0f} s")
+
+
+def run_case(case: Case, asked: Asked, pool: ProcessPoolExecutor) -> list[Verdict]:
+    """Ours and the optimum first, for the laws are tuned to what ours attains, and measured by the optimum."""
+    seeds, keep = range(asked.seeds), asked.keep
+    best = [pool.submit(optimal_run, case, seed, asked.trials, keep) for seed in seeds]
+    ours = [pool.submit(run, case, None, OURS, seed, keep=keep) for seed in seeds]
+    trained = pool.submit(run, case, None, OURS, TRAIN_SEED, train=True, keep=keep)
+    costs = [each.result().cost_dollars for each in best]
+    level = min(TARGET, trained.result().slo_attainment)
+    verdicts = [
+        judged(case, Named(OPTIMUM), (each.result() for each in best), costs),
+        judged(case, Named(OURS), (each.result() for each in ours), costs),
+    ]
+    for verdict in verdicts:
+        progress(case, verdict)
+    laws = [pool.submit(run_law, case, name, asked, level, costs) for name in asked.laws]
+    return [*verdicts, *(verdict for law in laws for verdict in law.result())]
+
+
+def run_law(case: Case, name: str, asked: Asked, level: float, costs: Sequence[float]) -> list[Verdict]:
+    """One law with its defaults and with a tuned target."""
+    seeds, keep = range(asked.seeds), asked.keep
+    default = [run(case, LAWS[name].make, f"{name}-default", seed, keep=keep) for seed in seeds]
+    target = tune(case, name, level, keep)
+    tuned = [tuned_run(case, name, target, seed, keep=keep) for seed in seeds]
+    verdicts = [
+        judged(case, Named(name, "default"), default, costs),
+        judged(case, Named(name, "tuned", target), tuned, costs),
+    ]
+    for verdict in verdicts:
+        progress(case, verdict)
+    return verdicts
+
+
+def progress(case: Case, verdict: Verdict) -> None:
+    """One line a verdict, for whoever waits."""
+    print(
+        f"{case.name:12s} {label(verdict):36s} {100 * verdict.attainment.mean:6.2f} % "
+        f"{span(verdict.over_optimum)} x, lost {span(verdict.lost, 0)}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
