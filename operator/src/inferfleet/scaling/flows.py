@@ -94,7 +94,7 @@ def record(
     total = replace(
         _flow(at, at - began, *map(sum, zip(*parts, strict=True))),
         ttft=_growth_of([(old.ttft_buckets, new.ttft_buckets) for old, new in moved]),
-        itl=_growth_of([(old.itl_buckets, new.itl_buckets) for old, new in moved]),
+        itl=_growth_of([(_itl(old), _itl(new)) for old, new in moved]),
     )
     kept = tuple(flow for flow in flows if flow.at > at - KEEP_SECONDS)
     if kept and kept[-1].seconds < SPAN_SECONDS:
@@ -163,6 +163,14 @@ def _part(
         generated if busy else 0.0,
         (before + after) / 2 * passed * share,
     )
+
+
+def _itl(sample: EngineSample) -> Buckets:
+    """Requests by their mean, as objectives have it; single tokens only where an engine tells no more.
+
+    The tail of single tokens is the length of a step with a prompt in it, whatever the load.
+    """
+    return sample.request_itl_buckets or sample.itl_buckets
 
 
 def _flow(at: float, seconds: float, *totals: float) -> Flow:

@@ -85,7 +85,7 @@ class Engine:
         *("_base", "_began", "_context", "_decoding", "_itl_counts", "_limits", "_mixed", "_orders", "_post"),
         *("_prefilling", "_reserved", "_sink", "_steps", "_times", "_tokens", "_ttft_counts", "_waiting"),
         *("_clock", "arrivals", "name", "preemptions", "version"),
-        *("_finished", "_finished_output", "_finished_prompt", "_prompts"),
+        *("_finished", "_finished_output", "_finished_prompt", "_prompts", "_request_itl_counts"),
     )
 
     def __init__(
@@ -104,6 +104,7 @@ class Engine:
         self._finished = self._finished_prompt = self._finished_output = 0
         self._ttft_counts = [0] * len(TTFT_BOUNDS)
         self._itl_counts = [0] * len(ITL_BOUNDS)
+        self._request_itl_counts = [0] * len(ITL_BOUNDS)
 
     @property
     def in_flight(self) -> int:
@@ -193,6 +194,7 @@ class Engine:
             gate_phase=gate_phase,
             ttft_buckets=tuple(zip(TTFT_BOUNDS, accumulate(self._ttft_counts), strict=True)),
             itl_buckets=tuple(zip(ITL_BOUNDS, accumulate(itl), strict=True)),
+            request_itl_buckets=tuple(zip(ITL_BOUNDS, accumulate(self._request_itl_counts), strict=True)),
             requests_total=self._finished,
             request_prompt_tokens_total=self._finished_prompt,
             request_output_tokens_total=self._finished_output,
@@ -277,6 +279,8 @@ class Engine:
         self._finished += 1
         self._finished_prompt += job.sent
         self._finished_output += job.output
+        mean = (now - job.first_at) / (job.output - 1) if job.output > 1 else 0.0
+        self._request_itl_counts[bisect_left(ITL_BOUNDS, mean)] += 1
         self._sink.finished(job, now)
 
     def _preempt(self) -> None:

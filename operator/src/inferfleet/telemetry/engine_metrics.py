@@ -24,6 +24,7 @@ PROMPT_TOKENS: Final = ("vllm:prompt_tokens_total",)
 GENERATION_TOKENS: Final = ("vllm:generation_tokens_total",)
 FIRST_TOKEN: Final = ("vllm:time_to_first_token_seconds_bucket",)
 INTER_TOKEN: Final = ("vllm:inter_token_latency_seconds_bucket", "vllm:time_per_output_token_seconds_bucket")
+REQUEST_INTER_TOKEN: Final = ("vllm:request_time_per_output_token_seconds_bucket",)
 FINISHED: Final = ("vllm:request_success_total",)
 FINISHED_PROMPT: Final = ("vllm:request_prompt_tokens_sum",)
 FINISHED_OUTPUT: Final = ("vllm:request_generation_tokens_sum",)
@@ -36,6 +37,7 @@ ENGINE_SERIES: Final = (
     GENERATION_TOKENS,
     FIRST_TOKEN,
     INTER_TOKEN,
+    REQUEST_INTER_TOKEN,
     FINISHED,
     FINISHED_PROMPT,
     FINISHED_OUTPUT,
@@ -66,6 +68,7 @@ class EngineMetrics:
     kv_cache_tokens: int | None = None
     ttft_buckets: Buckets = ()
     itl_buckets: Buckets = ()
+    request_itl_buckets: Buckets = ()
     requests_total: float | None = None
     request_prompt_tokens_total: float | None = None
     request_output_tokens_total: float | None = None
@@ -105,6 +108,7 @@ def assemble(pick: Pick) -> EngineMetrics | None:
         kv_cache_tokens=_cache_tokens(pick(CACHE_CONFIG)),
         ttft_buckets=_buckets(pick(FIRST_TOKEN)),
         itl_buckets=_buckets(pick(INTER_TOKEN)),
+        request_itl_buckets=_buckets(pick(REQUEST_INTER_TOKEN)),
         requests_total=total(FINISHED),
         request_prompt_tokens_total=total(FINISHED_PROMPT),
         request_output_tokens_total=total(FINISHED_OUTPUT),

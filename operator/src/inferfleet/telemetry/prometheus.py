@@ -27,6 +27,7 @@ from inferfleet.telemetry.engine_metrics import (
     FIRST_TOKEN,
     INTER_TOKEN,
     KV_USAGE,
+    REQUEST_INTER_TOKEN,
     RUNNING,
     Labels,
     Names,
@@ -56,6 +57,7 @@ POD_LABELS: Final = ("namespace", "pod")
 KEPT_LABELS: Final[Mapping[Names, Names]] = {
     FIRST_TOKEN: ("le",),
     INTER_TOKEN: ("le",),
+    REQUEST_INTER_TOKEN: ("le",),
     CACHE_CONFIG: ("engine", *CACHE_LABELS),
     LOST: ("cause",),
     PHASE: ("phase",),

@@ -138,6 +138,7 @@ def combine(
         notices=gate.notices if gate else (),
         ttft_buckets=metrics.ttft_buckets,
         itl_buckets=metrics.itl_buckets,
+        request_itl_buckets=metrics.request_itl_buckets,
         requests_total=metrics.requests_total,
         request_prompt_tokens_total=metrics.request_prompt_tokens_total,
         request_output_tokens_total=metrics.request_output_tokens_total,

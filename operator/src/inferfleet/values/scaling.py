@@ -14,7 +14,8 @@ class EngineSample:
     """One scrape of one worker. Counters are totals since the engine started; None where not reported.
 
     `kv_cache_tokens` is the size that the engine itself reports; `in_flight` and `phase` come from the gate.
-    Histograms are cumulative (upper bound seconds, count) pairs. `requests_total` are the finished requests;
+    Histograms are cumulative (upper bound seconds, count) pairs: `itl_buckets` count tokens,
+    `request_itl_buckets` finished requests by their mean. `requests_total` are the finished requests;
     the two sums beside it are their tokens. `lost` are the gate's (cause, requests) pairs of `lost_total`;
     another `instance` is another start of the engine.
     """
@@ -36,6 +37,7 @@ class EngineSample:
     notices: tuple[tuple[str, float | None, str], ...] = ()
     ttft_buckets: tuple[tuple[float, float], ...] = ()
     itl_buckets: tuple[tuple[float, float], ...] = ()
+    request_itl_buckets: tuple[tuple[float, float], ...] = ()
     requests_total: float | None = None
     request_prompt_tokens_total: float | None = None
     request_output_tokens_total: float | None = None
