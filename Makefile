@@ -56,6 +56,10 @@ bench: sync ## Measure: cluster start, planner, operator footprint, and the demo
 	$(PY) benchmarks/operator_footprint.py
 	$(PY) -m inferfleet_demo
 
+.PHONY: bench-live
+bench-live: sync ## Measure: ten minutes of load on real engines, our scaling and a real HPA side by side
+	$(PY) benchmarks/live/run.py $(LIVE)
+
 .PHONY: clean
 clean: ## Remove what the checkout built (the cache and clusters stay; see cluster-down)
 	rm -rf .venv .bootstrap dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
