@@ -346,8 +346,17 @@ class SmallWorld:
             and pod.node not in self.dead_nodes
             and (self.now >= pod.deleted_at or not self.in_flight(worker.name))
         ]
-        if gone:
+        if not gone:
+            return
+        if all(pod.phase is PodPhase.SUCCEEDED for pod in gone):
             self._remove(worker, gone)
+            return
+        # as the kubelet does it: the pod is seen ended before it is gone
+        self._lose_streams(worker.name)
+        for pod in gone:
+            self._change_pod(
+                worker.name, pod.rank, phase=PodPhase.SUCCEEDED, ready=False, containers_ready=False
+            )
 
     # -- how it obeys ---------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ def supply(demand: Demand) -> Supply:
     """Allocate the wanted replicas, then let the rollout say how many may come and who may go."""
     observed, choice, fleet = demand.observed, demand.choice, demand.fleet
     spec, now = observed.spec, demand.scene.now
-    failed = [w for w in observed.workers if w.finished and not _was_taken(w, demand.scene.interruptions)]
+    failed = [w for w in observed.workers if w.finished and not _was_ended(w, demand.scene.interruptions)]
     failures = disruption.record_failures(observed.capacity.failures, failed, now)
     memory = replace(observed.capacity, failures=failures)
     digest = digest_of(choice.layout) if choice.layout else ""
@@ -126,9 +126,10 @@ def supply(demand: Demand) -> Supply:
     )
 
 
-def _was_taken(worker: Worker, interruptions: Mapping[str, Interruption]) -> bool:
-    """True if a pod ended because its node did, which says nothing against the replica."""
-    return any(pod.disruption or pod.node in interruptions for pod in worker.pods)
+def _was_ended(worker: Worker, interruptions: Mapping[str, Interruption]) -> bool:
+    """True if it was told to end, or its node did: that says nothing against the replica."""
+    taken = any(pod.disruption or pod.node in interruptions for pod in worker.pods)
+    return taken or worker.leaving
 
 
 def _replacements(fleet: Fleet) -> int:
