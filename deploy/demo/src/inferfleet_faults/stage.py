@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from inferfleet_demo import steps
 from inferfleet_demo.kube import eventually
 from inferfleet_demo.scene import NAME, NAMESPACE, OPERATOR_NAMESPACE, Scene
@@ -189,19 +191,18 @@ def prepare_nodes(scene: Scene) -> None:
 
 
 def prepare_deployment(scene: Scene) -> None:
-    """Install the operator away from what goes, and fix the number of replicas."""
+    """Install the operator away from what goes, and apply the quickstart with a fixed number of replicas."""
     kube = scene.kube
     steps.install_the_chart(scene, "--set", f"nodeSelector.{CAPACITY.replace('.', chr(92) + '.')}=on-demand")
-    steps.apply_the_quickstart(scene)
+    if not kube.find("namespace", NAMESPACE):
+        kube.run("kubectl", "create", "namespace", NAMESPACE)
     if not kube.find("pod", "hog-reserved"):
         kube.kubectl("create", "-f", "-", stdin=json.dumps(hog(RESERVED, 3, "hog-reserved")))
-    spec = {
-        "autoscaling": {"mode": "Off"},
-        "replicas": 2,
-        "capacity": CAPACITY_SPEC,
-        "engine": {"maxNumSeqs": 8},  # all clients on one replica wait for nobody
-    }
-    scene.kube.kubectl("patch", "infd", NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
+    quickstart = scene.checkout / "examples" / "quickstart.yaml"
+    manifests = list(yaml.safe_load_all(quickstart.read_text()))
+    manifests[-1]["spec"] |= {"autoscaling": {"mode": "Off"}, "replicas": 2, "capacity": CAPACITY_SPEC}
+    manifests[-1]["spec"]["engine"]["maxNumSeqs"] = 8  # all clients on one replica wait for nobody
+    kube.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
 
 
 @contextmanager
