@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from inferfleet.shell.views import DeploymentRecord, Views, Wakes
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.workers import WorkerClient
 from inferfleet.values import (
+    AnnounceDrain,
     CreateWorker,
     Event,
     Observed,
@@ -84,6 +86,9 @@ class DeploymentLoop:
         self._applied: dict[tuple[str, str], str] = {}
         self._applied_at = 0.0
         self._failing: dict[Reason, float] = {}
+        self._speaking: asyncio.Task[None] | None = None
+        self._announcing: dict[str, asyncio.Task[None]] = {}
+        self._unheard: list[Reason] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pass after pass. Returns when the deployment may go, is gone, or `stop` is set (which also wakes).
@@ -113,6 +118,10 @@ class DeploymentLoop:
                 await self._sleep(next_look)
         finally:
             self._model.close()
+            for task in self._announcing.values():
+                task.cancel()
+            with suppress(Exception):
+                await self._spoken()
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -135,15 +144,43 @@ class DeploymentLoop:
         self._all.metrics.passes.inc()
         failures = await self._execute(plan, reading, record)
         self._remember(plan)
-        for event in (*plan.events, *self._news(failures)):
-            log.info("%s", event.reason, extra={"deployment": self._key, "event": event.reason.code})
-            await self._all.events.write(self._subject, event)
-        await self._tell(plan, observed, record, now)
         self._all.metrics.observe_plan(self._subject.namespace, self._subject.name, plan)
+        await self._spoken()
+        events = (*plan.events, *self._news(failures))
+        self._speaking = asyncio.create_task(self._speak(events, plan, observed, record, now))
         if plan.finished:
+            await self._spoken()
             self._all.metrics.forget(self._subject.namespace, self._subject.name)
             return None
         return min(plan.next_look_seconds, AFTER_FAILURE_SECONDS if failures else LONGEST_PAUSE_SECONDS)
+
+    async def _speak(
+        self, events: Sequence[Event], plan: Plan, observed: Observed, record: DeploymentRecord, now: float
+    ) -> None:
+        """Write Events and status beside the next pass: what is to be done does not wait for what is said."""
+        for event in events:
+            log.info("%s", event.reason, extra={"deployment": self._key, "event": event.reason.code})
+            await self._all.events.write(self._subject, event)
+        await self._tell(plan, observed, record, now)
+
+    async def _spoken(self) -> None:
+        """Wait until what was to be said is out; raises what went wrong with it."""
+        if self._speaking:
+            task, self._speaking = self._speaking, None
+            await task
+
+    async def _announce(self, action: AnnounceDrain) -> None:
+        """Begin to tell a worker that it drains: one that does not answer must not hold up the pass."""
+        known = self._announcing.get(action.pod)
+        if known is None or known.done():
+            self._announcing[action.pod] = asyncio.create_task(self._try_to_announce(action))
+
+    async def _try_to_announce(self, action: AnnounceDrain) -> None:
+        try:
+            await self._all.workers.announce(action)
+        except TRANSIENT as error:
+            text = str(error) or type(error).__name__
+            self._unheard.append(Reason("AnnounceDrainFailed", f"{action}: {text}"))
 
     def _news(self, failures: tuple[Reason, ...]) -> tuple[Event, ...]:
         """Failures as Events: one that lasts is told once, and again after a while."""
@@ -205,11 +242,12 @@ class DeploymentLoop:
                 raise ValueError("a worker was planned without a spec to render it from")
             return render_worker(source, action, operator_image=self._all.operator_image)
 
-        seams = Seams(render, self._all.workers.announce, self._all.views.pods.view.fold)
+        seams = Seams(render, self._announce, self._all.views.pods.view.fold)
         outcomes = await Executor(self._all.api, self._subject.namespace, seams).execute(plan.actions)
         for outcome in outcomes:
             self._report(outcome)
-        failures = tuple(outcome.failure for outcome in outcomes if outcome.failure)
+        failures = (*self._unheard, *(outcome.failure for outcome in outcomes if outcome.failure))
+        self._unheard.clear()
         if resource is None or reading.spec.deleted_at is not None or reading.spec.paused:
             return failures
         if reading.problem is None and plan.renders_spec:

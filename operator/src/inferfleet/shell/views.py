@@ -135,7 +135,7 @@ class Views:
         self._departed: deque[PodRecord] = deque(maxlen=REMEMBERED)
         self.pods = Informer(api, _pods(self._departed.append), wake)
         self.gpu_use = Informer(api, _gpu_use(), wake)
-        self.nodes = Informer(api, _nodes(), wake)
+        self.nodes = Informer(api, _nodes(self._on), wake)
         self.pools = Informer(api, _pools(), wake)
         self.claims = Informer(api, _claims(), wake)
         self.karpenter_pools = Informer(api, _node_pools(), wake)
@@ -195,6 +195,10 @@ class Views:
     def workers(self, key: str) -> tuple[Worker, ...]:
         """The workers of one deployment."""
         return group_workers(self.pods.view.of(key))
+
+    def _on(self, node: str) -> Iterable[str]:
+        """The deployments with a pod on a node."""
+        return {record.deployment for record in self.pods.view.items.values() if record.pod.node == node}
 
     def last_words(self, key: str) -> tuple[LastWords, ...]:
         """What engines of one deployment left behind that ended; pods that went lately included."""
@@ -297,10 +301,13 @@ def _gpu_use() -> Kind[tuple[str, int]]:
     return Kind(resources.PODS, project_gpu_use, lambda *_: (), label_selector=OTHERS, field_selector=PLACED)
 
 
-def _nodes() -> Kind[Node]:
+def _nodes(on: Callable[[str], Iterable[str]]) -> Kind[Node]:
     def concerns(before: Node | None, after: Node | None) -> Iterable[str]:
-        """Nodes without GPUs matter only for what they were or become."""
-        return (EVERYONE,) if any(node and node.gpus for node in (before, after)) else ()
+        """Those on the node first, for it may be going. Nodes without GPUs matter to nobody."""
+        node = after or before
+        if node and any(known and known.gpus for known in (before, after)):
+            yield from on(node.name)
+            yield EVERYONE
 
     return Kind(resources.NODES, project_node, concerns)
 
