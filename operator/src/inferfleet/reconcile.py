@@ -123,6 +123,7 @@ def plan(observed: Observed, now: float) -> Plan:
         planned_from=choice.planned_from,
         renders_spec=choice.layout is None or choice.revision == revision_of(choice.layout, spec),
         complete=_is_complete(said, given.fleet),
+        leaving=bool(given.fleet.departures),
         finished=spec.deleted_at is not None and not observed.workers and observed.view_stale is None,
     )
 

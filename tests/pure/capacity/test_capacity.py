@@ -136,8 +136,46 @@ def interrupted(at: float) -> tuple[tuple[OfferKey, float], ...]:
     return ((OfferKey("pool", SPOT, "a"), at),)
 
 
+def spot_in(zone: str, count: int, *, ready: bool = True) -> tuple[Worker, ...]:
+    return tuple(worker(f"{zone}{n}", SPOT, zone, ready=ready) for n in range(count))
+
+
+FULL = replace(ALL, max_nodes=4)
+
+
+@pytest.mark.parametrize(
+    ("others", "offers", "expected"),
+    [
+        (spot_in("b", 3), ALL, 1),
+        (spot_in("a", 3), ALL, 3),
+        ((*spot_in("a", 1), *spot_in("b", 2)), ALL, 2),
+        ((*spot_in("a", 2), *spot_in("b", 1, ready=False)), ALL, 2),
+        ((*spot_in("a", 1, ready=False), *spot_in("b", 2)), ALL, 2),
+        (spot_in("a", 3), replace(FULL, offers=(offer(OD, free=0), offer(SPOT))), 1),
+        (spot_in("a", 3), replace(FULL, offers=(offer(OD, free=2), offer(SPOT))), 3),
+    ],
+    ids=[
+        "the others are elsewhere",
+        "half of those beside it are likely to follow",
+        "one beside it",
+        "those that start elsewhere count",
+        "those that start beside it do not",
+        "no more than there is room for",
+        "as far as there is room",
+    ],
+)
+def test_one_interruption_casts_suspicion_on_its_zone(
+    others: tuple[Worker, ...], offers: Pool, expected: int
+) -> None:
+    allocation = ask(5, (*workers(od=1), *others), pool=offers, lost=interrupted(NOW))
+    assert kinds(allocation).split() == ["on-demand"] * expected
+    held = (*workers(od=1 + expected), *others)
+    later = ask(5, held, pool=offers, memory=allocation.memory)
+    assert (later.placements, later.surplus) == ((), ()), "what stands in is held when the suspicion is over"
+
+
 def test_lost_spot_is_covered_by_on_demand_at_once() -> None:
-    allocation = ask(3, workers(od=1, spot=1), lost=interrupted(NOW))
+    allocation = ask(3, (*workers(od=1), *spot_in("b", 1)), lost=interrupted(NOW))
     assert kinds(allocation) == "on-demand"
     assert allocation.memory.fallback_until == NOW + 600
     assert allocation.mix.covered == 1

@@ -405,6 +405,15 @@ def test_victims_are_the_unready_then_the_least_busy_then_the_dear_then_the_risk
     assert [victim.name for victim in choose_victims(list(made.values()), two)] == ["cheap"]
 
 
+def test_of_equal_victims_the_one_goes_whose_zone_has_most() -> None:
+    made = [
+        replace(worker(name), offer=OfferKey("p", CapacityType.SPOT, zone))
+        for name, zone in (("w1", "a"), ("w2", "b"), ("w3", "b"), ("w4", "b"))
+    ]
+    chosen = choose_victims(made, Victims(surplus={CapacityType.SPOT: 3}))
+    assert [victim.offer.zone for victim in chosen] == ["b", "b", "a"]
+
+
 # -- rollout -------------------------------------------------------------------------------------------------
 
 

@@ -73,6 +73,14 @@ def test_one_pod_at_a_time_may_be_evicted(layout: Layout | None, desired: int, k
     assert objects(layout, desired)["PodDisruptionBudget/llama-70b"]["spec"]["minAvailable"] == kept
 
 
+@pytest.mark.parametrize(
+    ("layout", "desired", "kept"), [(H100_TP4, 1, 1), (H100_TP4, 3, 3), (TWO_NODES, 2, 4)]
+)
+def test_none_may_be_evicted_before_who_leaves_is_replaced(layout: Layout, desired: int, kept: int) -> None:
+    made = render_objects(deployment(), layout=layout, desired=desired, leaving=True)
+    assert made[1]["spec"]["minAvailable"] == kept
+
+
 def test_the_number_of_replicas_comes_from_status_unless_given() -> None:
     raw = deployment().model_dump(by_alias=True) | {"status": {"desiredReplicas": 5}}
     made = render_objects(InferenceDeployment.model_validate(raw), layout=H100_TP4)

@@ -151,7 +151,9 @@ def test_the_search_finds_the_cheapest_of_a_system_in_which_replicas_serve_one_r
 
 def test_in_the_simulator_it_attains_at_no_more_cost_than_any_fixed_number(scenario: Scenario) -> None:
     short = replace(
-        scenario, source=Generated(constant(4.0, 600.0), Sizes(1000.0, 250.0, 0.5, 0.5)), duration_seconds=600.0
+        scenario,
+        source=Generated(constant(4.0, 600.0), Sizes(1000.0, 250.0, 0.5, 0.5)),
+        duration_seconds=600.0,
     )
 
     def evaluate(factory: Factory) -> tuple[float, float]:

@@ -63,14 +63,22 @@ def allocate(need: Need, memory: CapacityMemory, now: float) -> Allocation:
     failed = [(worker.offer, worker.created_at + need.spec.fallback_after_seconds) for worker in stuck]
     keep = need.spec.fallback_hold_seconds
     losses = record_losses(memory.losses, (*need.lost, *failed), now, keep)
-    market = Market.open(offers, losses, (*need.staying, *need.others), need.gpus_per_replica, now)
+    market = Market.open(
+        offers,
+        losses,
+        (*need.staying, *need.others),
+        need.gpus_per_replica,
+        now,
+        grows=need.pool.max_nodes is None or need.pool.nodes < need.pool.max_nodes,
+    )
     given_up = tuple(
         (worker, _give_up_reason(worker)) for worker in stuck if _has_better(worker, need, market)
     )
     gone = {worker.name for worker, _ in given_up}
     staying = tuple(worker for worker in need.staying if worker.name not in gone)
     until = _fallback_until(memory, need.spec, losses, now)
-    wanted = mix(need.target, need.spec, staying, market, holding=until is not None)
+    suspected = {offer for offer, _ in need.lost}
+    wanted = mix(need.target, need.spec, staying, market, holding=until is not None, suspected=suspected)
     placements = _place(wanted, staying, market)
     have = Counter(worker.offer.capacity_type for worker in staying)
     return Allocation(

@@ -21,6 +21,8 @@ COOLDOWN_SECONDS = 180.0
 
 COOLDOWN_MOST_SECONDS = 1800.0
 
+ANY_NUMBER = 1_000_000
+
 Losses = tuple[tuple[OfferKey, float], ...]
 
 
@@ -74,6 +76,7 @@ class Market:
     losses: Losses
     gpus_per_replica: int
     now: float
+    grows: bool = False
     taken: dict[OfferKey, int] = field(default_factory=dict)
     ours: dict[OfferKey, int] = field(default_factory=dict)
 
@@ -85,9 +88,11 @@ class Market:
         workers: Sequence[Worker],
         gpus_per_replica: int,
         now: float,
+        *,
+        grows: bool = False,
     ) -> Market:
         """Count our replicas by offer; those without a node yet will take GPUs that still look free."""
-        market = cls(offers, losses, gpus_per_replica, now)
+        market = cls(offers, losses, gpus_per_replica, now, grows)
         for worker in workers:
             market.ours[worker.offer] = market.ours.get(worker.offer, 0) + 1
             if any(pod.node is None for pod in worker.pods):
@@ -102,9 +107,18 @@ class Market:
         """How many replicas the offer's existing nodes have GPUs for."""
         return max(0, offer.free_gpus - self.taken.get(key_of(offer), 0)) // max(1, self.gpus_per_replica)
 
+    def room(self, capacity_type: CapacityType) -> int:
+        """How many replicas of one type may be added at once: any number where an autoscaler adds nodes."""
+        offers = self.of(capacity_type)
+        return ANY_NUMBER if offers and self.grows else sum(map(self.free_replicas, offers))
+
     def is_cooling(self, offer: Offer) -> bool:
         """True while the offer is avoided after a loss."""
-        return is_cooling(key_of(offer), self.losses, self.now)
+        return self.is_avoided(key_of(offer))
+
+    def is_avoided(self, offer: OfferKey) -> bool:
+        """The same of an offer that may be gone."""
+        return is_cooling(offer, self.losses, self.now)
 
     def best(self, offers: Iterable[Offer]) -> Offer | None:
         """The best of `offers`: not avoided, room now, few of ours and few losses, cheap."""

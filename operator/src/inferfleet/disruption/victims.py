@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from inferfleet.values import CapacityType, EngineSample, OfferKey, Worker
 
 
 @dataclass(frozen=True, slots=True)
 class Victims:
-    """What the choice may look at. `surplus` is how many of each type are too many."""
+    """What the choice may look at. `surplus` is how many of each type are too many; `crowd` counts by zone."""
 
     surplus: Mapping[CapacityType, int]
     samples: Mapping[str, EngineSample] = field(default_factory=dict)
     price: Callable[[OfferKey], float] = lambda _offer: 0.0
     risk: Callable[[OfferKey], float] = lambda _offer: 0.0
     revision: str | None = None
+    crowd: Mapping[str, int] = field(default_factory=dict)
 
 
 Key = Callable[[Worker, Victims], float]
@@ -51,21 +52,27 @@ def _safety(worker: Worker, victims: Victims) -> float:
     return -victims.risk(worker.offer)
 
 
+def _crowding(worker: Worker, victims: Victims) -> float:
+    """Where most of them are, one less leaves them spread best."""
+    return -victims.crowd[worker.offer.zone]
+
+
 def _age(worker: Worker, _victims: Victims) -> float:
     """The youngest has the coldest cache."""
     return -worker.created_at
 
 
-KEYS: tuple[Key, ...] = (_ready, _in_flight, _newer_revision, _cheapness, _safety, _age)
+KEYS: tuple[Key, ...] = (_ready, _in_flight, _newer_revision, _cheapness, _safety, _crowding, _age)
 
 
 def choose_victims(workers: Sequence[Worker], victims: Victims) -> tuple[Worker, ...]:
     """The workers that are too many, best victim first. Whoever leaves already is not among `workers`."""
-    ranked = sorted(workers, key=lambda worker: (*(key(worker, victims) for key in KEYS), worker.name))
-    left = Counter(victims.surplus)
+    left, rest = Counter(victims.surplus), list(workers)
     chosen: list[Worker] = []
-    for worker in ranked:
-        if left[worker.offer.capacity_type] > 0:
-            left[worker.offer.capacity_type] -= 1
-            chosen.append(worker)
+    while candidates := [worker for worker in rest if left[worker.offer.capacity_type] > 0]:
+        looked_at = replace(victims, crowd=Counter(worker.offer.zone for worker in rest))
+        victim = min(candidates, key=lambda w, seen=looked_at: (*(key(w, seen) for key in KEYS), w.name))  # type: ignore[misc]
+        left[victim.offer.capacity_type] -= 1
+        rest.remove(victim)
+        chosen.append(victim)
     return tuple(chosen)

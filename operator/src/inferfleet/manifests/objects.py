@@ -18,15 +18,20 @@ SERVICE_PORT = 80
 
 
 def render_objects(
-    deployment: InferenceDeployment, *, layout: Layout | None, desired: int | None = None
+    deployment: InferenceDeployment,
+    *,
+    layout: Layout | None,
+    desired: int | None = None,
+    leaving: bool = False,
 ) -> list[Manifest]:
     """Return everything but the pods, in the order in which it should be applied.
 
-    `desired` is the number of replicas wanted, by default that of the deployment's status.
+    `desired` is the number of replicas wanted, by default that of the deployment's status. `leaving` is True
+    while a replica goes.
     """
     replicas = deployment.status.desired_replicas if desired is None else desired
     nodes = layout.nodes_per_replica if layout else 1
-    rendered = [_service(deployment), _disruption_budget(deployment, replicas * nodes)]
+    rendered = [_service(deployment), _disruption_budget(deployment, replicas * nodes, leaving=leaving)]
     if nodes > 1:
         rendered.append(_peers(deployment))
     if deployment.spec.inference_pool.enabled:
@@ -77,8 +82,8 @@ def _peers(deployment: InferenceDeployment) -> Manifest:
     }
 
 
-def _disruption_budget(deployment: InferenceDeployment, pods: int) -> Manifest:
-    """Return the budget that lets one pod at a time be evicted.
+def _disruption_budget(deployment: InferenceDeployment, pods: int, *, leaving: bool) -> Manifest:
+    """Return the budget that lets one pod at a time be evicted, and none before who leaves is replaced.
 
     Written as `minAvailable`, because for `maxUnavailable` the disruption controller reads the owner's scale
     subresource, which has no answer while the operator, not `spec.replicas`, decides the number. A pod that
@@ -89,7 +94,7 @@ def _disruption_budget(deployment: InferenceDeployment, pods: int) -> Manifest:
         "kind": "PodDisruptionBudget",
         "metadata": metadata(deployment, deployment.metadata.name, "disruption-budget"),
         "spec": {
-            "minAvailable": max(0, pods - 1),
+            "minAvailable": pods if leaving else max(0, pods - 1),
             "selector": {"matchLabels": worker_selector(deployment)},
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },

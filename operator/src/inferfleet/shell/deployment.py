@@ -264,7 +264,7 @@ class DeploymentLoop:
         watched = {views.services.view.kind.resource.kind, views.budgets.view.kind.resource.kind}
         unwatched = {known: digest for known, digest in self._applied.items() if known[0] not in watched}
         present = {**unwatched, **views.objects(self._key)}
-        manifests = render_objects(resource, layout=plan.layout, desired=plan.desired)
+        manifests = render_objects(resource, layout=plan.layout, desired=plan.desired, leaving=plan.leaving)
         problems, self._applied = await apply_objects(
             self._all.api, self._subject.namespace, manifests, present
         )
