@@ -11,7 +11,7 @@ from inferfleet.values import CapacityType, EngineSample, OfferKey, Worker
 
 @dataclass(frozen=True, slots=True)
 class Victims:
-    """What the choice may look at. `surplus` is how many of each type are too many; `crowd` counts by zone."""
+    """What the choice looks at. `surplus` is how many of each type are too many; `crowd` counts by zone."""
 
     surplus: Mapping[CapacityType, int]
     samples: Mapping[str, EngineSample] = field(default_factory=dict)
