@@ -656,6 +656,43 @@ def test_status_counts_what_runs_and_what_it_costs() -> None:
     )
 
 
+def test_what_engines_report_replaces_the_estimates_in_what_is_shown_and_a_drift_is_a_reason() -> None:
+    world = serving(1)
+    assert world.last
+    layout = world.last.layout
+    assert layout
+    planned = layout.prediction
+    pace, tokens = planned.tokens_per_second / 2, layout.kv_cache_tokens // 2
+    world.now += 1
+    observed = world.observe()
+    seen = plan(
+        replace(
+            observed,
+            samples=tuple(
+                replace(sample, kv_cache_tokens=tokens, at=world.now) for sample in observed.samples
+            ),
+            scaling=replace(
+                observed.scaling,
+                tokens_per_second_per_replica=pace,
+                predicted_tokens_per_second=planned.tokens_per_second,
+            ),
+        ),
+        world.now,
+    )
+    # what is rendered stays as planned
+    assert seen.layout == layout
+    assert seen.measured
+    assert seen.measured.kv_cache_tokens == tokens
+    assert seen.measured.prediction.tokens_per_second == pytest.approx(pace, rel=0.05)
+    cost = seen.measured.prediction.dollars_per_million_tokens
+    assert cost == pytest.approx(2 * planned.dollars_per_million_tokens, rel=0.05)
+    status, reason = condition(seen, ConditionType.PLANNED)
+    assert (status, reason.code) == (True, "KvCacheDrift")
+    for number in (tokens, layout.kv_cache_tokens, f"predicted were {planned.tokens_per_second:.0f}"):
+        assert str(number) in reason.message
+    assert f"${cost:.2f} per million tokens" in reason.message
+
+
 def test_a_model_that_is_not_read_yet_is_waited_for() -> None:
     made = plan(Observed(spec=deployment(), nodes=(gpu_node("od", ON_DEMAND, "a"),)), 0.0)
     assert made.actions == ()

@@ -46,6 +46,7 @@ class Findings:
 
     observed: Observed
     layout: Layout | None
+    measured: Layout | None
     refused: Reason | None
     nearest: str
     drift: tuple[Reason, ...]
@@ -103,9 +104,10 @@ def _planned(found: Findings) -> Verdict:
         return False, _with_tail(found.refused, tail)
     if found.layout is None:
         return None, Reason("Waiting", "the model is not resolved yet")
-    layout, speed = found.layout, found.layout.prediction
+    layout, seen = found.layout, found.measured or found.layout
+    speed = seen.prediction
     message = (
-        f"{layout} on pool {layout.pool}: {layout.kv_cache_tokens} KV tokens, {speed.concurrency} at once, "
+        f"{layout} on pool {layout.pool}: {seen.kv_cache_tokens} KV tokens, {speed.concurrency} at once, "
         f"{speed.tokens_per_second:.0f} tokens/s, ${speed.dollars_per_million_tokens:.2f} per million tokens"
     )
     warnings = (*layout.warnings, *found.drift)

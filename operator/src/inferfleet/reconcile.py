@@ -62,16 +62,17 @@ def plan(observed: Observed, now: float) -> Plan:
     remembered = _scaling_memory(observed, choice)
     scene = Scene(spec, choice.layout, choice.revision, samples, now, {i.node: i for i in interruptions})
     fleet = divide(observed.workers, scene)
-    measured, _ = _corrected(choice.layout, spec.workload, samples)
-    decision, memory = _scale(observed, measured, fleet, remembered, now)
+    sized, _ = _corrected(choice.layout, spec.workload, samples)
+    decision, memory = _scale(observed, sized, fleet, remembered, now)
     given = supply(Demand(observed, choice, pools, fleet, decision, scene))
     protections, idle_since = _protect(observed, scene)
     actions = (*_act(observed, given, decision, scene), *protections)
     lost, accounts = _settle(observed, samples, scene)
-    _, drift = _corrected(choice.layout, spec.workload, samples, memory.tokens_per_second_per_replica)
+    measured, drift = _corrected(choice.layout, spec.workload, samples, memory.tokens_per_second_per_replica)
     found = conditions.Findings(
         observed=observed,
         layout=choice.layout,
+        measured=measured,
         refused=choice.refused,
         nearest=choice.nearest,
         drift=drift,
@@ -105,6 +106,7 @@ def plan(observed: Observed, now: float) -> Plan:
         conditions=said,
         planning=choice.planning,
         layout=choice.layout,
+        measured=measured,
         revision=choice.revision,
         decision=decision,
         pools=pools,
@@ -208,7 +210,7 @@ def _corrected(
 ) -> tuple[Layout | None, tuple[Reason, ...]]:
     """The layout with what the running engines report in place of estimates, and how far they are off.
 
-    It is for judging load only: what is rendered, and so the revision, stays as planned.
+    It is for judging load and for showing: what is rendered, and so the revision, stays as planned.
     """
     if layout is None:
         return None, ()

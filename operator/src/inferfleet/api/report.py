@@ -11,7 +11,17 @@ from inferfleet.api.memory import capacity_status, interruption_status, plan_sta
 from inferfleet.api.resource import timestamp
 from inferfleet.api.scaling import scaling_status
 from inferfleet.api.status import ConditionStatus, InferenceDeploymentStatus, State
-from inferfleet.values import CapacityType, Condition, ConditionType, Observed, OfferKey, Plan, Pool, labels
+from inferfleet.values import (
+    CapacityType,
+    Condition,
+    ConditionType,
+    Layout,
+    Observed,
+    OfferKey,
+    Plan,
+    Pool,
+    labels,
+)
 
 MODEL_COLUMN_WIDTH: Final = 16
 REJECTED_SHOWN: Final = 8
@@ -45,7 +55,7 @@ def status_from_plan(
         lost_requests=plan.lost_requests,
         lost_by_cause=[written.LostStatus(cause=cause, requests=count) for cause, count in plan.lost],
         revision=plan.revision,
-        plan=plan_status(plan.layout, _why(plan), plan.planned_from) if plan.layout else None,
+        plan=_plan(plan, plan.layout) if plan.layout else None,
         rejected=[
             written.RejectedStatus(
                 candidate=candidate.label, reason=candidate.reason.code, message=candidate.reason.message
@@ -99,6 +109,21 @@ def _why(plan: Plan) -> str:
     """Return what the Planned condition says of the layout."""
     planned = (c.reason.message for c in plan.conditions if c.type is ConditionType.PLANNED)
     return next(planned, "")
+
+
+def _plan(plan: Plan, layout: Layout) -> written.PlanStatus:
+    """Return the layout as planned, with what engines report beside it."""
+    status = plan_status(layout, _why(plan), plan.planned_from)
+    if plan.measured is None or plan.measured == layout:
+        return status
+    seen = plan.measured.prediction
+    measured = written.MeasuredStatus(
+        kv_cache_tokens=plan.measured.kv_cache_tokens,
+        concurrency=seen.concurrency,
+        tokens_per_second=significant(seen.tokens_per_second),
+        dollars_per_million_tokens=significant(seen.dollars_per_million_tokens),
+    )
+    return status.model_copy(update={"measured": measured})
 
 
 def _refusal(plan: Plan) -> written.RefusalStatus | None:

@@ -70,6 +70,19 @@ class PredictionStatus(StatusPart):
     """Cost of a million generated tokens."""
 
 
+class MeasuredStatus(StatusPart):
+    """What running engines report in place of the plan's estimates."""
+
+    kv_cache_tokens: int
+    """Tokens in one replica's KV cache."""
+    concurrency: int
+    """Requests at once."""
+    tokens_per_second: float
+    """Generated tokens/s of a busy replica."""
+    dollars_per_million_tokens: float
+    """Cost of a million generated tokens at that speed."""
+
+
 class PlanStatus(StatusPart):
     """The chosen layout of a replica."""
 
@@ -115,6 +128,8 @@ class PlanStatus(StatusPart):
     """Predicted tokens in one replica's KV cache."""
     predicted: PredictionStatus
     """Predicted speed and cost."""
+    measured: MeasuredStatus | None = None
+    """What engines report in their place."""
     why: Text = ""
     """Why this layout."""
     planned_from: str | None = None

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inferfleet.api import InferenceDeploymentStatus
+from inferfleet.api.status import MeasuredStatus
 from inferfleet.cli.cluster import ask, console
 from inferfleet.cluster.client import ApiServer
 from inferfleet.cluster.resources import DEPLOYMENTS, EVENTS
@@ -63,7 +64,15 @@ def _plan(status: InferenceDeploymentStatus) -> Iterator[RenderableType]:
             ),
         ),
         ("cost", f"${predicted.dollars_per_million_tokens:.2f} per million tokens"),
+        *([("measured", _measured(plan.measured))] if plan.measured else []),
         *(("warning", f"{warning.reason}: {warning.message}") for warning in plan.warnings),
+    )
+
+
+def _measured(seen: MeasuredStatus) -> str:
+    return (
+        f"{seen.kv_cache_tokens} KV tokens, {seen.tokens_per_second:.0f} tokens/s with {seen.concurrency} "
+        f"at once, ${seen.dollars_per_million_tokens:.2f} per million tokens"
     )
 
 

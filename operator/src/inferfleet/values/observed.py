@@ -76,7 +76,9 @@ class Plan:
     `planned_from` and `lost` go to status and come back in the next `Observed`. `finished` is True
     when a deployment that is being deleted has no worker left, so that its finalizer may go. `renders_spec`
     is False while an older revision goes on (the new spec was refused, say): its new workers need its spec.
-    `complete` is True while all replicas that are wanted serve in the newest revision, and no others do; `leaving` while any is asked to go.
+    `complete` is True while all replicas that are wanted serve in the newest revision, and no others do;
+    `leaving` while any is asked to go. `measured` is the layout with what engines report in place of
+    estimates: for showing.
     """
 
     actions: tuple[Action, ...]
@@ -102,6 +104,7 @@ class Plan:
     planned_from: str | None = None
     finished: bool = False
     renders_spec: bool = True
+    measured: Layout | None = None
     complete: bool = False
     leaving: bool = False
 
