@@ -17,6 +17,7 @@ from inferfleet.values import (
     DrainCause,
     Interruption,
     Layout,
+    Node,
     Observed,
     OfferKey,
     Pool,
@@ -161,7 +162,7 @@ def _create(demand: Demand, allocation: Allocation, room: int, pool: Pool) -> tu
     if layout is None or revision is None:
         return ()
     taken = {worker.name for worker in demand.observed.workers}
-    elsewhere = _elsewhere(demand)
+    elsewhere, strangers = _elsewhere(demand), _strangers(demand)
     creations: list[CreateWorker] = []
     for placement in allocation.placements[: max(0, room)]:
         name = _free_name(f"{demand.observed.spec.name}-{revision[:6]}", taken)
@@ -177,6 +178,7 @@ def _create(demand: Demand, allocation: Allocation, room: int, pool: Pool) -> tu
                 reason=placement.reason,
                 layout_digest=digest_of(layout),
                 taints=pool.taints,
+                strangers=strangers,
             )
         )
     return tuple(creations)
@@ -185,12 +187,24 @@ def _create(demand: Demand, allocation: Allocation, room: int, pool: Pool) -> tu
 def _elsewhere(demand: Demand) -> tuple[Requirement, ...]:
     """Keep replacements off nodes that are going: a notice that only the worker saw put no taint there.
 
-    The scheduler keeps off by itself what is cordoned or not ready.
+    The scheduler keeps off by itself what is cordoned or not ready. Karpenter's nodes are not named, because
+    it buys nothing for a pod that speaks of host names: `_strangers` keeps off those.
     """
-    going = demand.scene.interruptions
-    open_nodes = [node for node in demand.observed.nodes if node.ready and not node.unschedulable]
-    names = sorted(node.labels.get(_HOSTNAME, node.name) for node in open_nodes if node.name in going)
+    going = [node for node in demand.observed.nodes if node.name in demand.scene.interruptions]
+    open_nodes = [node for node in going if node.ready and not node.unschedulable]
+    names = sorted(node.labels.get(_HOSTNAME, node.name) for node in open_nodes if not _is_karpenters(node))
     return (Requirement(_HOSTNAME, "NotIn", tuple(names)),) if names else ()
+
+
+def _strangers(demand: Demand) -> tuple[str, ...]:
+    """The workers on nodes of Karpenter's that are going: a replacement must not join them."""
+    going = demand.scene.interruptions.keys()
+    nodes = {node.name for node in demand.observed.nodes if node.name in going and _is_karpenters(node)}
+    return tuple(w.name for w in demand.observed.workers if any(pod.node in nodes for pod in w.pods))
+
+
+def _is_karpenters(node: Node) -> bool:
+    return "karpenter.sh/nodepool" in node.labels
 
 
 def _free_name(prefix: str, taken: set[str]) -> str:

@@ -231,3 +231,15 @@ def test_no_pod_gets_service_links_a_token_or_privileges() -> None:
         for container in (*pod["spec"]["initContainers"], *pod["spec"]["containers"]):
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_a_replacement_keeps_off_nodes_by_who_is_there_as_karpenter_wants_no_host_names() -> None:
+    asked = replace(create(H100_TP4), strangers=("llama-70b-abc-0",))
+    (pod,) = render_worker(deployment(), asked, operator_image=OPERATOR_IMAGE)
+    (term,) = pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term == {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {
+            "matchExpressions": [{"key": labels.WORKER, "operator": "In", "values": ["llama-70b-abc-0"]}]
+        },
+    }

@@ -74,6 +74,20 @@ def node_affinity(spec: dict[str, Any], requirements: Sequence[Requirement]) -> 
     }
 
 
+def keep_off(spec: dict[str, Any], workers: Sequence[str]) -> dict[str, Any]:
+    """Return the pod spec with the demand to be on no node with a pod of these workers."""
+    if not workers:
+        return spec
+    among = {"key": labels.WORKER, "operator": "In", "values": list(workers)}
+    term = {"topologyKey": HOST_TOPOLOGY, "labelSelector": {"matchExpressions": [among]}}
+    affinity = spec.get("affinity") or {}
+    others = affinity.get("podAntiAffinity") or {}
+    return spec | {
+        "affinity": affinity
+        | {"podAntiAffinity": others | {NODE_TERMS: [*(others.get(NODE_TERMS) or []), term]}}
+    }
+
+
 def _expression(requirement: Requirement) -> dict[str, Any]:
     expression: dict[str, Any] = {"key": requirement.key, "operator": requirement.operator}
     return expression | ({"values": list(requirement.values)} if requirement.values else {})

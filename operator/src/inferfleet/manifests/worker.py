@@ -16,7 +16,7 @@ from inferfleet.manifests.identity import (
     worker_selector,
 )
 from inferfleet.manifests.merge import merge
-from inferfleet.manifests.placement import node_affinity, spread, tolerations, zone_affinity
+from inferfleet.manifests.placement import keep_off, node_affinity, spread, tolerations, zone_affinity
 from inferfleet.values import CreateWorker, labels
 from inferfleet_wire import ENGINE_PORT, ENV_LAUNCH, ENV_POD_IP, HEALTH_PATH, READY_PATH, SIDE_PORT
 
@@ -43,7 +43,7 @@ def _pod(deployment: InferenceDeployment, action: CreateWorker, rank: int, opera
     base = merge(_defaults(deployment, action), fixed)
     wanted = merge(base, {"metadata": template.metadata, "spec": template.spec})
     pod = merge(wanted, fixed)
-    pod["spec"] = node_affinity(pod["spec"], action.requirements)
+    pod["spec"] = keep_off(node_affinity(pod["spec"], action.requirements), action.strangers)
     return hashed(pod)
 
 

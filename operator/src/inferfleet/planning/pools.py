@@ -109,6 +109,7 @@ def _discovered(
         requirements=sold.requirements,
         offers=make_offers(spec, (), sold.accelerator, gpus_taken, sold),
         max_nodes=sold.max_nodes,
+        to_be_bought=True,
     )
 
 
@@ -207,6 +208,7 @@ def _stated_pool(
         max_nodes=spec.max_nodes,
         gpu_resource="amd.com/gpu" if accelerator.vendor == "amd" else "nvidia.com/gpu",
         taints=spec.taints,
+        to_be_bought=True,
     )
 
 

@@ -12,7 +12,10 @@ from inferfleet.values.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class CreateWorker:
-    """Create the pods of a new replica on nodes that meet all `requirements`, in spite of their `taints`."""
+    """Create the pods of a new replica on nodes that meet all `requirements`, in spite of their `taints`.
+
+    They keep off the nodes on which pods of `strangers`, which are workers, are.
+    """
 
     worker: str
     revision: str
@@ -22,6 +25,7 @@ class CreateWorker:
     gpu_resource: str
     reason: Reason
     taints: tuple[Taint, ...] = ()
+    strangers: tuple[str, ...] = ()
     layout_digest: str = ""
 
     def __str__(self) -> str:

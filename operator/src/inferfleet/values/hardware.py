@@ -91,8 +91,8 @@ class PoolSpec:
     """A GPUPool custom resource: what labels cannot say, or say wrongly.
 
     Every field but the name and the selector is optional and overrides what was read from labels.
-    Prices are dollars per GPU and hour. `instance_types` select nodes as labels do, and say what an autoscaler
-    may buy. `taints` are those that the pool's nodes come with, to be tolerated by whoever is placed there.
+    Prices are dollars per GPU and hour. `instance_types` select nodes as labels do, and say what may be
+    bought. `taints` are those that the pool's nodes come with, to be tolerated by whoever is placed there.
     """
 
     name: str
@@ -150,7 +150,8 @@ class Pool:
 
     `requirements` select the pool's nodes in a pod's affinity. `nodes` counts schedulable ones that exist;
     `max_nodes` is how many there may be (None where an autoscaler sets no known bound, so any number).
-    `taints` are tolerated by whoever is placed here.
+    `taints` are tolerated by whoever is placed here. `to_be_bought` is True where no node exists, in whatever
+    state: each replica needs a machine of its own.
     """
 
     name: str
@@ -163,6 +164,7 @@ class Pool:
     gpu_resource: str = "nvidia.com/gpu"
     instance_type: str = ""
     taints: tuple[Taint, ...] = ()
+    to_be_bought: bool = False
 
     @property
     def cheapest_dollars_per_gpu_hour(self) -> float:
