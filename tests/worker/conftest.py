@@ -211,10 +211,12 @@ class RunningWorker:
         finally:
             with_.close()
 
-    def side(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+    def side(
+        self, method: str, path: str, body: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.plan.side_port, timeout=PATIENCE_SECONDS)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -299,6 +301,7 @@ def run_follower(launch: Callable[..., RunningWorker], tmp_path: Path) -> Callab
             serves=False,
             side_port=free_port(),
             leader_url=f"http://127.0.0.1:{leader.plan.side_port}",
+            drain_token=leader.plan.drain_token,
             settle_seconds=0.0,
             termination_log=str(tmp_path / "follower-termination-log"),
         )

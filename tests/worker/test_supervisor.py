@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from inferfleet_wire import ENV_LAUNCH, ENV_POD_IP, InFlight, LaunchPlan, Phase
+from inferfleet_wire import (
+    ENV_LAUNCH,
+    ENV_POD_IP,
+    DrainRequest,
+    InFlight,
+    LaunchPlan,
+    Phase,
+    authorization,
+    drain_token,
+)
 
 if TYPE_CHECKING:
     from tests.worker.conftest import Client, RunningWorker
@@ -194,6 +203,21 @@ def test_prestop_drains_and_returns_when_nothing_runs(
     assert worker.last_state().drain == until, "SIGTERM after preStop does not begin the grace anew"
 
 
+def test_a_drain_is_taken_only_with_the_token_of_the_deployment_and_from_the_pod_itself(
+    run_worker: Run,
+) -> None:
+    worker = run_worker(drain_token=drain_token("uid-1"))
+    body = DrainRequest("mischief").to_json()
+    for headers in ({}, {"Authorization": "Bearer guess"}, authorization(drain_token("uid-2"))):
+        assert worker.side("POST", "/drain", body, headers)[0] == 401
+    assert worker.state().phase is Phase.SERVING
+    assert worker.side("GET", "/state")[0] == 200, "looking needs none"
+    done = subprocess.run([sys.executable, worker.pyz, "prestop"], env=worker.env, timeout=20, check=False)
+    assert done.returncode == 0
+    assert worker.state().phase is Phase.REFUSING
+    assert worker.side("POST", "/drain", body, authorization(drain_token("uid-1")))[0] == 200
+
+
 def test_prestop_ends_at_the_deadline_while_work_is_left(
     run_worker: Run, client: Connect, hold: Path
 ) -> None:
@@ -300,7 +324,7 @@ def test_the_metrics_say_what_the_state_says(run_worker: Run, client: Connect) -
 def test_a_pod_without_api_server_drains_with_its_leader(
     run_worker: Run, run_follower: Run, client: Connect, hold: Path, eventually: Eventually
 ) -> None:
-    leader = run_worker()
+    leader = run_worker(drain_token=drain_token("uid-1"))
     follower = run_follower(leader)
     stream = client(leader.plan.engine_port).stream(hold=str(hold))
     follower.terminate()

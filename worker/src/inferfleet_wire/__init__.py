@@ -6,7 +6,7 @@ another `version`; it raises `WireError` and says so.
 """
 
 from inferfleet_wire.codec import WIRE_VERSION, WireError
-from inferfleet_wire.drain import DrainRequest
+from inferfleet_wire.drain import DrainRequest, authorization, drain_token
 from inferfleet_wire.endpoints import (
     DRAIN_PATH,
     ENGINE_PORT,
@@ -58,4 +58,6 @@ __all__ = [
     "RefusedCause",
     "State",
     "WireError",
+    "authorization",
+    "drain_token",
 ]

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from inferfleet_wire import codec
 
 DEFAULT_SETTLE_SECONDS = 7.0
 """A little more than the 5 s after which vLLM's server closes an idle keep-alive connection."""
+
+
+def drain_token(deployment_uid: str) -> str:
+    """What a drain of one deployment's workers must be asked with.
+
+    The uid is random and known to those only who may read the deployment or its pods from the API server: a
+    pod that merely reaches the side port cannot guess it.
+    """
+    return hashlib.sha256(f"inferfleet drain {deployment_uid}".encode()).hexdigest()
+
+
+def authorization(token: str) -> dict[str, str]:
+    """The header that carries a token; none where there is none."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 @dataclass(frozen=True)

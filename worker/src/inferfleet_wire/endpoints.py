@@ -16,7 +16,9 @@ STATE_PATH = "/state"
 """GET answers a `State`."""
 
 DRAIN_PATH = "/drain"
-"""POST takes a `DrainRequest` and answers the `State` after it; repeating it is harmless."""
+"""POST takes a `DrainRequest` and answers the `State` after it; repeating it is harmless.
+
+Where the launch plan has a `drain_token`, it needs the header that `authorization` makes of it."""
 
 METRICS_PATH = "/metrics"
 """Prometheus exposition of the same state."""

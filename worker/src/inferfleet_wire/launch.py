@@ -41,7 +41,8 @@ class LaunchPlan:
     `command` is the engine's argv as the plan and the user want it; the worker adds `--middleware`, and
     `--shutdown-timeout` where the engine knows it and the command does not set it. `env` is added to the
     container's own. `serves` is False for the pods of a replica that run no API server (rank above 0);
-    those follow `leader_url`, the side port of the pod that does. The last `State` is left in
+    those follow `leader_url`, the side port of the pod that does. Drains are taken only with `drain_token`,
+    from anyone where it is empty. The last `State` is left in
     `termination_log` (terminationMessagePath), so that its counts outlive the container. With more than
     `spread_above` requests in flight, answers ask their clients to connect anew, so that kept connections
     do not hold the load on one replica while others idle; 0 never does.
@@ -58,6 +59,7 @@ class LaunchPlan:
     side_port: int = SIDE_PORT
     serves: bool = True
     leader_url: str = ""
+    drain_token: str = ""
     termination_log: str = "/dev/termination-log"
     spread_above: int = 0
     grace_seconds: float = 330.0
@@ -89,6 +91,7 @@ class LaunchPlan:
             side_port=codec.count(fields, "side_port", default.side_port),
             serves=codec.flag(fields, "serves", default.serves),
             leader_url=codec.text(fields, "leader_url", default.leader_url),
+            drain_token=codec.text(fields, "drain_token", default.drain_token),
             termination_log=codec.text(fields, "termination_log", default.termination_log),
             spread_above=codec.count(fields, "spread_above", default.spread_above),
             grace_seconds=codec.number(fields, "grace_seconds", default.grace_seconds),

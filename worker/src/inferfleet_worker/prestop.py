@@ -6,7 +6,7 @@ import time
 import urllib.request
 from dataclasses import replace
 
-from inferfleet_wire import DRAIN_PATH, STATE_PATH, LaunchPlan, State
+from inferfleet_wire import DRAIN_PATH, STATE_PATH, LaunchPlan, State, authorization
 from inferfleet_worker import course
 
 POLL_SECONDS = 0.2
@@ -42,5 +42,7 @@ def _ask(plan: LaunchPlan, path: str, body: str | None = None) -> State:
     """Talk to this pod's own side port, past any proxy that the environment names."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     data = None if body is None else body.encode()
-    with opener.open(f"http://localhost:{plan.side_port}{path}", data, timeout=ANSWER_SECONDS) as answer:
+    url = f"http://localhost:{plan.side_port}{path}"
+    request = urllib.request.Request(url, data, authorization(plan.drain_token))
+    with opener.open(request, timeout=ANSWER_SECONDS) as answer:
         return State.from_json(answer.read())

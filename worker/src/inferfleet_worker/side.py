@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hmac
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from inferfleet_wire import (
     STATE_PATH,
     DrainRequest,
     WireError,
+    authorization,
 )
 from inferfleet_worker.metrics import exposition
 
@@ -42,6 +44,11 @@ def side_app(worker: Worker, wake: Callable[[], None]) -> web.Application:
         return web.Response(text=worker.state().to_json(), content_type="application/json")
 
     async def drain(request: web.Request) -> web.Response:
+        wanted = authorization(worker.plan.drain_token).get("Authorization", "")
+        if wanted and not hmac.compare_digest(request.headers.get("Authorization", ""), wanted):
+            return web.json_response(
+                {"error": "this drain does not carry the deployment's token"}, status=401
+            )
         try:
             worker.begin_drain(DrainRequest.from_json(await request.read()))
         except WireError as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import web
 
-from inferfleet_wire import ENV_POD_IP, DrainRequest, LaunchPlan, State, WireError
+from inferfleet_wire import ENV_POD_IP, DrainRequest, LaunchPlan, State, WireError, authorization
 from inferfleet_worker import engine
 from inferfleet_worker.accounts import Accounts
 from inferfleet_worker.course import Step
@@ -181,9 +181,7 @@ class _Supervisor:
                 request = DrainRequest(
                     self._worker.drain.cause, self._worker.drain.deadline, self._plan.settle_seconds
                 )
-                self._worker.leader_in_flight = await _leader_in_flight(
-                    session, self._plan.leader_url, request
-                )
+                self._worker.leader_in_flight = await _leader_in_flight(session, self._plan, request)
 
     async def _leave_last_state(self) -> None:
         """End what is left of the engine's group, and write down the counts for whoever comes after."""
@@ -220,10 +218,13 @@ async def _health_problem(session: aiohttp.ClientSession, url: str) -> str:
         return f"the engine's health check fails: {type(error).__name__}"
 
 
-async def _leader_in_flight(session: aiohttp.ClientSession, url: str, request: DrainRequest) -> int:
+async def _leader_in_flight(session: aiohttp.ClientSession, plan: LaunchPlan, request: DrainRequest) -> int:
     """What the leader works on, at least 1 until it is drained; one that is gone holds nobody up."""
     try:
-        async with session.post(f"{url}/drain", data=request.to_json()) as answer:
+        headers = authorization(plan.drain_token)
+        async with session.post(
+            f"{plan.leader_url}/drain", data=request.to_json(), headers=headers
+        ) as answer:
             state = State.from_json(await answer.read())
     except (aiohttp.ClientError, asyncio.TimeoutError, WireError):
         return 0

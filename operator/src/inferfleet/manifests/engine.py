@@ -12,7 +12,7 @@ from inferfleet.api import InferenceDeployment
 from inferfleet.api.resource import seconds
 from inferfleet.manifests.identity import peers_service, pod_name
 from inferfleet.values import CapacityType, CreateWorker, Layout, Requirement
-from inferfleet_wire import ENGINE_PORT, SIDE_PORT, LaunchPlan, MetadataProvider, MetadataSource
+from inferfleet_wire import ENGINE_PORT, SIDE_PORT, LaunchPlan, MetadataProvider, MetadataSource, drain_token
 
 MODELS: Final = "/models"
 MASTER_PORT: Final = 29501
@@ -81,6 +81,7 @@ def launch_plan(deployment: InferenceDeployment, action: CreateWorker, rank: int
         command=("vllm", "serve", *engine_arguments(deployment, action, rank)),
         serves=rank == 0,
         leader_url="" if rank == 0 else f"http://{leader_host(deployment, action)}:{SIDE_PORT}",
+        drain_token=drain_token(deployment.metadata.uid),
         spread_above=action.layout.max_num_seqs,
         grace_seconds=grace,
         settle_seconds=seconds(drain.settle),

@@ -39,6 +39,7 @@ from inferfleet.values import (
     Plan,
     Reason,
 )
+from inferfleet_wire import drain_token
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ class DeploymentLoop:
 
     async def _try_to_announce(self, action: AnnounceDrain) -> None:
         try:
-            await self._all.workers.announce(action)
+            await self._all.workers.announce(action, drain_token(self._subject.uid))
         except TRANSIENT as error:
             text = str(error) or type(error).__name__
             self._unheard.append(Reason("AnnounceDrainFailed", f"{action}: {text}"))

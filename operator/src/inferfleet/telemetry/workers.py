@@ -19,6 +19,7 @@ from inferfleet_wire import (
     DrainRequest,
     State,
     WireError,
+    authorization,
 )
 
 SCRAPE_SECONDS: Final = 5.0
@@ -49,12 +50,14 @@ class WorkerClient:
         metrics, gate = await asyncio.gather(self._metrics(ip), self._gate(ip))
         return combine(worker, at, metrics, gate)
 
-    async def announce(self, action: AnnounceDrain) -> None:
+    async def announce(self, action: AnnounceDrain, token: str = "") -> None:
         """Tell a worker that it drains; raises aiohttp.ClientError or TimeoutError when it cannot be told."""
         request = DrainRequest(action.drain.cause.value, action.drain.deadline, action.settle_seconds)
         url = f"http://{_host(action.ip)}:{self._side_port}{DRAIN_PATH}"
         timeout = aiohttp.ClientTimeout(total=DRAIN_SECONDS)
-        async with self._open().post(url, data=request.to_json(), timeout=timeout) as answer:
+        async with self._open().post(
+            url, data=request.to_json(), headers=authorization(token), timeout=timeout
+        ) as answer:
             answer.raise_for_status()
 
     async def _metrics(self, ip: str) -> EngineMetrics | None:
