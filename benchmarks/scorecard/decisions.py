@@ -43,7 +43,8 @@ def main() -> None:
     inferfleet.simulate.ours.plan = told
     outcome = simulate(train if asked.train else judge, None, asked.seed)
     print(
-        f"{100 * outcome.slo_attainment:.2f} % of {outcome.requests} attained, {outcome.gpu_hours:.2f} GPU-hours, "
+        f"{100 * outcome.slo_attainment:.2f} % of {outcome.requests} attained, "
+        f"{outcome.gpu_hours:.2f} GPU-hours, "
         f"${outcome.cost_dollars:.2f}, {outcome.lost} lost, {outcome.scale_events} scale events, "
         f"first token p99 {outcome.ttft_p99:.2f} s, between tokens p99 {1000 * outcome.itl_p99:.0f} ms"
     )

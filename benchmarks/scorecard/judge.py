@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
 from cases import WARM_UP_SECONDS, Case
-from runs import WORLD, fingerprint, run
+from runs import WORLD, Named, fingerprint, kept, run
 
 from inferfleet.simulate.optimum import search
 from inferfleet.simulate.peers import LAWS
@@ -18,7 +17,6 @@ from inferfleet.simulate.run import Outcome, simulate
 
 TARGET = 0.99
 TRAIN_SEED = 1000
-GENEROUS_DRAIN_SECONDS = 300.0
 OURS = "inferfleet"
 SPOT_ONLY = {"skyserve"}
 OPTIMUM = "optimum"
@@ -47,15 +45,6 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A policy, and which target it has: `default`, or `tuned` to one."""
-
-    policy: str
-    kind: str = ""
-    target: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """How one policy did on one case, over seeds."""
 
@@ -73,10 +62,9 @@ class Verdict:
     seconds_over_after_step: Range | None
     outcomes: tuple[Outcome, ...] = field(repr=False, compare=False)
 
-    @property
-    def attains(self) -> bool:
-        """True if the target is attained on average over seeds."""
-        return self.attainment.mean >= TARGET
+    def attains(self, level: float) -> bool:
+        """True if so much is attained on average over seeds."""
+        return self.attainment.mean >= level
 
 
 def seconds_over(outcome: Outcome, step_at: float, ttft_seconds: float, itl_seconds: float) -> float:
@@ -90,7 +78,7 @@ def seconds_over(outcome: Outcome, step_at: float, ttft_seconds: float, itl_seco
 
 
 def tune(case: Case, name: str, level: float, keep: Path) -> float:
-    """The most daring target that attains the level on the half for tuning, by bisection over the law's range.
+    """The most daring target that attains the level on the half for tuning, by bisection.
 
     Attainment falls as targets get more daring. Where none attains it is the most cautious one.
     """
@@ -99,39 +87,28 @@ def tune(case: Case, name: str, level: float, keep: Path) -> float:
     while high - low > 1:
         middle = (low + high) // 2
         target = law.tuned_over[middle]
-        if tuned_run(case, name, target, TRAIN_SEED, train=True, keep=keep).slo_attainment >= level:
+        tried = run(case, Named(name, "tuned", target), TRAIN_SEED, train=True, keep=keep)
+        if tried.slo_attainment >= level:
             low = middle
         else:
             high = middle
     return law.tuned_over[max(0, low)]
 
 
-def tuned_run(case: Case, name: str, target: float, seed: int, *, train: bool = False, keep: Path) -> Outcome:
-    """A law with a target of its own, and a drain that loses nothing."""
-    factory = LAWS[name].tuned(target, GENEROUS_DRAIN_SECONDS)
-    return run(case, factory, f"{name}-{target:g}", seed, train=train, keep=keep)
-
-
 def optimal_run(case: Case, seed: int, trials: int, keep: Path) -> Outcome:
-    """The clairvoyant's run for one seed; its search is kept as a schedule."""
+    """The clairvoyant's run for one seed."""
     scenario = case.scenarios[1]
-    path = keep / f"{case.name}-optimum-{seed}-{trials}-{fingerprint(*WORLD)}.pickle"
-    if path.exists():
-        found = pickle.loads(path.read_bytes())  # noqa: S301 - written below
-        assert isinstance(found, Outcome)
-        return found
 
     def evaluate(factory: Factory) -> tuple[float, float]:
         outcome = simulate(scenario, factory, seed)
         return outcome.slo_attainment, outcome.cost_dollars
 
-    best = search(
-        scenario.setting(seed), evaluate, TARGET, trials=trials, from_seconds=scenario.measure_from_seconds
-    )
-    outcome = simulate(scenario, best.policy, seed)
-    keep.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pickle.dumps(outcome))
-    return outcome
+    def searched() -> Outcome:
+        setting, since = scenario.setting(seed), scenario.measure_from_seconds
+        best = search(setting, evaluate, TARGET, trials=trials, from_seconds=since)
+        return simulate(scenario, best.policy, seed)
+
+    return kept(keep / f"{case.name}-{OPTIMUM}-{seed}-{fingerprint(*WORLD)}.pickle", searched)
 
 
 def judged(case: Case, name: Named, outcomes: Iterable[Outcome], optimum: Sequence[float]) -> Verdict:

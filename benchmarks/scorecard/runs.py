@@ -1,22 +1,35 @@
-"""Single runs, kept on disk by what they depend on, so that a change of one law does not run all the others."""
+"""Single runs, kept on disk by the code that they depend on: a change of ours does not run the laws again."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from cases import Case
 
 import inferfleet
+from inferfleet.simulate.peers import LAWS
 from inferfleet.simulate.policy import Factory
 from inferfleet.simulate.run import Outcome, simulate
 
+GENEROUS_DRAIN_SECONDS = 300.0
 SOURCES = Path(inferfleet.__file__).parent
 WORLD = ("simulate", "planning", "values/layout.py", "values/model.py", "values/hardware.py")
+PEERS = "simulate/peers"
 OPERATOR = ("scaling", "capacity", "disruption", "values", "reconcile.py", "supply.py", "layouts.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A policy, and which target it has: `default`, or `tuned` to one."""
+
+    policy: str
+    kind: str = ""
+    target: float | None = None
 
 
 @lru_cache
@@ -31,25 +44,43 @@ def fingerprint(*parts: str) -> str:
 
 def files(parts: Iterable[str]) -> list[Path]:
     """Python files under the parts of the package, in order."""
-    return sorted(
+    found = {
         path
         for part in parts
         for path in ([SOURCES / part] if part.endswith(".py") else (SOURCES / part).rglob("*.py"))
-    )
+    }
+    return sorted(path for path in found if path.parent != SOURCES / PEERS or f"{PEERS}/{path.name}" in parts)
 
 
-def run(
-    case: Case, policy: Factory | None, key: str, seed: int, *, train: bool = False, keep: Path
-) -> Outcome:
-    """One run of a policy, None being ours; from disk if it ran before with the same code."""
-    code = fingerprint(*WORLD, *(OPERATOR if policy is None else ()))
-    path = keep / f"{case.name}-{'train' if train else 'judge'}-{key}-{seed}-{code}.pickle"
+def law_parts(name: str) -> tuple[str, ...]:
+    """What one law depends on beside the world: its own module and what all of them share."""
+    module = LAWS[name].make.__module__.rpartition(".")[2]
+    return tuple(f"{PEERS}/{each}.py" for each in ("signals", "hpa", module))
+
+
+def run(case: Case, who: Named, seed: int, *, train: bool = False, keep: Path) -> Outcome:
+    """One run of ours or of a law; from disk if it ran before with the same code."""
+    code = fingerprint(*WORLD, *(law_parts(who.policy) if who.policy in LAWS else OPERATOR))
+    half = "train" if train else "judge"
+    path = keep / f"{case.name}-{half}-{who.policy}-{who.target or 'default'}-{seed}-{code}.pickle"
+    return kept(path, lambda: simulate(case.scenarios[0 if train else 1], factory_of(who), seed))
+
+
+def factory_of(who: Named) -> Factory | None:
+    """A law with its defaults; or with a target of its own, and a drain that loses nothing; None for ours."""
+    law = LAWS.get(who.policy)
+    if law is None:
+        return None
+    return law.make if who.target is None else law.tuned(who.target, GENEROUS_DRAIN_SECONDS)
+
+
+def kept(path: Path, make: Callable[[], Outcome]) -> Outcome:
+    """What is on disk, else what is made, and then kept."""
     if path.exists():
         found = pickle.loads(path.read_bytes())  # noqa: S301 - written below
         assert isinstance(found, Outcome)
         return found
-    scenario = case.scenarios[0 if train else 1]
-    outcome = simulate(scenario, policy, seed)
-    keep.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pickle.dumps(outcome))
-    return outcome
+    made = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(made))
+    return made

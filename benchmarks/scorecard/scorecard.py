@@ -17,23 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cases import DEFAULT_TRACES, Case, all_cases
-from judge import (
-    OPTIMUM,
-    OURS,
-    TARGET,
-    TRAIN_SEED,
-    Named,
-    Verdict,
-    judged,
-    optimal_run,
-    policies,
-    tune,
-    tuned_run,
-)
+from judge import OPTIMUM, OURS, TARGET, TRAIN_SEED, Verdict, judged, optimal_run, policies, tune
 from report import as_json, label, markdown, page, span
-from runs import run
+from runs import Named, run
 
-from inferfleet.simulate.peers import LAWS
+DEFAULT_SEEDS = 1
+"""Defaults are far from the comparison: one seed tells enough of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +67,11 @@ def main() -> None:
 
 
 def run_case(case: Case, asked: Asked, pool: ProcessPoolExecutor) -> list[Verdict]:
-    """Ours and the optimum first, for the laws are tuned to what ours attains, and measured by the optimum."""
+    """Ours and the optimum first: laws are tuned to what ours attains, and measured by the optimum."""
     seeds, keep = range(asked.seeds), asked.keep
     best = [pool.submit(optimal_run, case, seed, asked.trials, keep) for seed in seeds]
-    ours = [pool.submit(run, case, None, OURS, seed, keep=keep) for seed in seeds]
-    trained = pool.submit(run, case, None, OURS, TRAIN_SEED, train=True, keep=keep)
+    ours = [pool.submit(run, case, Named(OURS), seed, keep=keep) for seed in seeds]
+    trained = pool.submit(run, case, Named(OURS), TRAIN_SEED, train=True, keep=keep)
     costs = [each.result().cost_dollars for each in best]
     level = min(TARGET, trained.result().slo_attainment)
     verdicts = [
@@ -97,14 +86,12 @@ def run_case(case: Case, asked: Asked, pool: ProcessPoolExecutor) -> list[Verdic
 
 def run_law(case: Case, name: str, asked: Asked, level: float, costs: Sequence[float]) -> list[Verdict]:
     """One law with its defaults and with a tuned target."""
-    seeds, keep = range(asked.seeds), asked.keep
-    default = [run(case, LAWS[name].make, f"{name}-default", seed, keep=keep) for seed in seeds]
-    target = tune(case, name, level, keep)
-    tuned = [tuned_run(case, name, target, seed, keep=keep) for seed in seeds]
-    verdicts = [
-        judged(case, Named(name, "default"), default, costs),
-        judged(case, Named(name, "tuned", target), tuned, costs),
-    ]
+    keep, seeds = asked.keep, range(asked.seeds)
+    plain = Named(name, "default")
+    best = Named(name, "tuned", tune(case, name, level, keep))
+    default = [run(case, plain, seed, keep=keep) for seed in seeds[:DEFAULT_SEEDS]]
+    tuned = [run(case, best, seed, keep=keep) for seed in seeds]
+    verdicts = [judged(case, plain, default, costs[:DEFAULT_SEEDS]), judged(case, best, tuned, costs)]
     for verdict in verdicts:
         progress(case, verdict)
     return verdicts

@@ -7,6 +7,7 @@ from random import Random
 
 from inferfleet.simulate.clock import Clock
 from inferfleet.simulate.counted import Executor
+from inferfleet.simulate.hedged import Hedge, Hedged
 from inferfleet.simulate.ledger import Bin, Ledger
 from inferfleet.simulate.nodes import Nodes
 from inferfleet.simulate.ours import Operator
@@ -133,4 +134,7 @@ def _driver(world: World, scenario: Scenario, policy: Factory | None, seed: int)
     if policy is None:
         specs = tuple(pool.spec for pool in scenario.stated_pools)
         return Operator(world, scenario.spec, scenario.model, specs, initial)
-    return Executor(world, policy(scenario.setting(seed)), scenario, initial)
+    made = policy(scenario.setting(seed))
+    if isinstance(made, Hedge):
+        return Hedged(world, made, scenario, initial)
+    return Executor(world, made, scenario, initial)

@@ -1,11 +1,12 @@
 """Every other law against examples worked out by hand from its reference."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from inferfleet.simulate.peers import LAWS, PEERS
-from inferfleet.simulate.peers.aibrix import apa
+from inferfleet.simulate.peers.aibrix import Apa, apa
 from inferfleet.simulate.peers.concurrency import Integral, KubeAI, Panic, kpa
 from inferfleet.simulate.peers.dynamo import by_load
 from inferfleet.simulate.peers.horizontal import double_or_halve
@@ -15,7 +16,7 @@ from inferfleet.simulate.peers.slo import saturation as slo_saturation
 from inferfleet.simulate.peers.slo import wish
 from inferfleet.simulate.peers.wva import derived_k2, saturation, step_by_tokens
 from inferfleet.simulate.policy import Gateway, Seen
-from inferfleet.values import Objectives
+from inferfleet.values import EngineSample, Objectives
 
 
 def seen(desired: int = 1, ready: int | None = None, *, in_flight: int = 0, arrivals: int = 0) -> Seen:
@@ -94,11 +95,23 @@ class TestAibrix:
     def test_the_ratio_is_clamped_to_double_and_half(self, current: int, ratio: float, wanted: int) -> None:
         assert apa(current, ratio) == wanted
 
-    def test_replicas_that_start_are_multiplied_again(self) -> None:
-        counts = [2]
-        for _ in range(3):
-            counts.append(apa(counts[-1], 2.0))
-        assert counts == [2, 4, 8, 16]
+    def test_replicas_that_start_are_not_multiplied_again(self) -> None:
+        law = Apa(0.5, 0.0)
+        full = EngineSample("a", 0.0, 1.0, 0.0, kv_usage=1.0)
+        desired = [2]
+        for tick in range(3):
+            looked = replace(seen(desired[-1], 2), samples=(full, full))
+            desired.append(law.replicas(looked, 10.0 * tick))
+        assert desired == [2, 4, 4, 4]
+
+    def test_its_cooldown_delays_nothing(self) -> None:
+        law = Apa(0.5, 0.0)
+        asked = []
+        for tick, usage in enumerate((0.5, 0.1, 0.1)):
+            law.window.points.clear()
+            sample = EngineSample("a", 0.0, 1.0, 0.0, kv_usage=usage)
+            asked.append(law.replicas(replace(seen(4), samples=(sample,)), 10.0 * tick))
+        assert asked == [4, 2, 2]
 
 
 class TestKaito:

@@ -29,8 +29,9 @@ class Apa:
     """Mean KV utilisation of the pods that answer, over a window, every 10 s.
 
     Read: the formula, tolerances, rates and cooldowns (0 s up, 300 s down), and that within the cooldown the
-    smallest recommendation rules, so that it delays nothing. Inferred: the window is the 60 s one; the ratio
-    multiplies the count in the spec, so replicas that are still starting are multiplied again (aibrix#2670).
+    smallest recommendation rules, so that it delays nothing. Inferred: the window is the 60 s one; going up,
+    the ratio multiplies the replicas that are ready, as since September 2026 (before, those that were
+    starting were multiplied again, aibrix#2670).
     """
 
     target: float
@@ -45,7 +46,8 @@ class Apa:
         if not seen.samples:
             return seen.desired
         self.window.add(now, sum(sample.kv_usage or 0.0 for sample in seen.samples) / len(seen.samples))
-        wanted = apa(max(1, seen.desired), self.window.mean() / self.target)
+        ratio = self.window.mean() / self.target
+        wanted = apa(seen.desired, ratio) if ratio < 1.0 else max(seen.desired, apa(seen.ready, ratio))
         self.recommendations.append((now, wanted))
         while self.recommendations[0][0] <= now - COOLDOWN_SECONDS:
             self.recommendations.popleft()
