@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from cases import CHAT, Service
+from cases import CHAT, WARM_UP_SECONDS, Service
 
 from inferfleet.planning.catalogue import catalogue_facts
 from inferfleet.simulate.generate import Generated, Sizes, constant
@@ -50,7 +50,7 @@ REGIONS = {
     "any zone up 96 %": {"a": 0.90, "b": 0.89, "c": 0.88},
     "any zone up 81 %": {"a": 0.66, "b": 0.58, "c": 0.48},
     "any zone up 71 %": {"a": 0.62, "b": 0.54, "c": 0.44},
-    "no spot at all": {"a": 0.001, "b": 0.001, "c": 0.001},
+    "no spot at all": {"a": 0.0, "b": 0.0, "c": 0.0},
 }
 ALL_SPOT = IntOrPercent(share=1.0)
 NONE = IntOrPercent(count=0)
@@ -130,13 +130,18 @@ def scenario_of(service: Service, zones: dict[str, float], hours: float) -> Scen
         model=model,
         pools=(SimulatedPool(pool),),
         source=Generated(constant(1.0, 60.0), SIZES),
-        duration_seconds=hours * 3600,
+        duration_seconds=hours * 3600 + WARM_UP_SECONDS,
+        measure_from_seconds=WARM_UP_SECONDS,
         availability=zones,
         routing=Routing.LEAST_REQUESTS,
         initial_replicas=REPLICAS,
     )
-    rated = bare.setting(0).rated_requests_per_second(SIZES.prompt_tokens, SIZES.output_tokens)
-    return replace(bare, source=Generated(constant(rated * LOAD_SHARE * REPLICAS, hours * 3600), SIZES))
+    rate = (
+        LOAD_SHARE
+        * REPLICAS
+        * bare.setting(0).rated_requests_per_second(SIZES.prompt_tokens, SIZES.output_tokens)
+    )
+    return replace(bare, source=Generated(constant(rate, hours * 3600 + WARM_UP_SECONDS), SIZES))
 
 
 def main() -> None:

@@ -49,12 +49,13 @@ class SpotMarket:
     def __init__(
         self, availability: Mapping[str, float], clock: Clock, rng: Random, outage: Callable[[str], None]
     ) -> None:
-        """All zones begin up, as they would be for whoever has nodes there."""
+        """All zones begin up, as they would be for whoever has nodes there; one with share 0 never is."""
         self._clock, self._rng, self._outage = clock, rng, outage
-        self._zones = {zone: _Zone(share) for zone, share in sorted(availability.items())}
+        self._zones = {zone: _Zone(share, up=share > 0) for zone, share in sorted(availability.items())}
         self._mood, self._mood_at = rng.gauss(0, 1), 0.0
-        for zone in self._zones:
-            self._plan(zone)
+        for zone, here in self._zones.items():
+            if here.availability > 0:
+                self._plan(zone)
 
     def is_available(self, zone: str) -> bool:
         """True if a spot node can be had, and kept, in the zone now; zones that are not listed always are."""
@@ -92,7 +93,7 @@ class SpotMarket:
             self._outage(zone)
         follows = _FOLLOWS_UP if here.up else _FOLLOWS_DOWN
         for other, there in self._zones.items():
-            if leads and there.up is not here.up and self._rng.random() < follows:
+            if leads and there.availability > 0 and there.up is not here.up and self._rng.random() < follows:
                 self._later(other, self._rng.uniform(0, _FOLLOW_SECONDS), leads=False)
 
     def _tightness(self) -> float:
