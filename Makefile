@@ -60,6 +60,11 @@ bench: sync ## Measure: cluster start, planner, operator footprint, and the demo
 bench-live: sync ## Measure: ten minutes of load on real engines, our scaling and a real HPA side by side
 	$(PY) benchmarks/live/run.py $(LIVE)
 
+.PHONY: scorecard
+scorecard: sync ## Simulate every control law on every load, and every mix of spot (half an hour of one core)
+	$(PY) benchmarks/scorecard/scorecard.py
+	$(PY) benchmarks/scorecard/spot.py
+
 .PHONY: clean
 clean: ## Remove what the checkout built (the cache and clusters stay; see cluster-down)
 	rm -rf .venv .bootstrap dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
