@@ -52,12 +52,13 @@ def plan(observed: Observed, now: float) -> Plan:
         observed.node_events,
     )
     interruptions = disruption.classify(sights, now)
-    pools = planning.discover_pools(
+    found_pools = planning.discover_pools(
         _usable_nodes(observed, interruptions),
         observed.pool_specs,
         observed.gpus_taken,
         observed.node_pools,
     )
+    pools = capacity.with_prices(found_pools, observed.prices)
     choice = choose(observed, pools)
     remembered = _scaling_memory(observed, choice)
     scene = Scene(spec, choice.layout, choice.revision, samples, now, {i.node: i for i in interruptions})

@@ -3,6 +3,7 @@
 from inferfleet.api.deployment import InferenceDeployment
 from inferfleet.api.gpupool import GPUPool, GPUPoolStatus, pool_status, provisioned
 from inferfleet.api.memory import Memory, memory_from_status
+from inferfleet.api.prices import read_prices
 from inferfleet.api.report import status_from_plan
 from inferfleet.api.resource import SpecError
 from inferfleet.api.status import InferenceDeploymentStatus, State
@@ -18,5 +19,6 @@ __all__ = [
     "memory_from_status",
     "pool_status",
     "provisioned",
+    "read_prices",
     "status_from_plan",
 ]

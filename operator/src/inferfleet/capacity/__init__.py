@@ -3,6 +3,7 @@
 from inferfleet.capacity.allocate import Allocation, Need, Placement, allocate
 from inferfleet.capacity.cost import dollars_per_hour, dollars_per_million_tokens, price_of
 from inferfleet.capacity.offers import key_of
+from inferfleet.capacity.prices import with_prices
 
 __all__ = [
     "Allocation",
@@ -13,4 +14,5 @@ __all__ = [
     "dollars_per_million_tokens",
     "key_of",
     "price_of",
+    "with_prices",
 ]

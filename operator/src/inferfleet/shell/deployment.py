@@ -210,6 +210,7 @@ class DeploymentLoop:
             claims=views.node_claims(),
             node_pools=views.node_pools(),
             node_events=views.events_of_nodes(),
+            prices=views.prices(),
             pool_specs=views.pool_specs(),
             gpus_taken=views.gpus_taken(),
             samples=self._all.signals.samples(self._key),

@@ -48,7 +48,7 @@ async def _operate(settings: Settings) -> int:
         lease = Lease(
             own, namespace=settings.lease_namespace, name=settings.lease_name, identity=settings.identity
         )
-        views = Views(api, wakes, settings.namespaces)
+        views = Views(api, wakes, settings.namespaces, settings.lease_namespace)
 
         def refresh() -> None:
             metrics.lease_held.set(lease.holds)

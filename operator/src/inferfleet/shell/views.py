@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Never
 
-from inferfleet.api import GPUPool, SpecError
+from inferfleet.api import GPUPool, SpecError, read_prices
 from inferfleet.cluster import resources
 from inferfleet.cluster.client import ApiServer
 from inferfleet.cluster.informer import Informer, Kind, View
@@ -35,6 +35,7 @@ from inferfleet.values import (
     NodePool,
     PodPhase,
     PoolSpec,
+    Price,
     Reason,
     Worker,
     labels,
@@ -52,6 +53,9 @@ OTHERS: Final = f"{labels.MANAGED_BY}!={labels.FIELD_MANAGER}"
 ABOUT: Final = "involvedObject.kind="
 # where Events about objects without a namespace are written
 CLUSTER_EVENTS: Final = "default"
+# where the operator lives unless it is told, and its price list there
+HOME: Final = "inferfleet-system"
+PRICE_LIST: Final = "inferfleet-prices"
 PLACED: Final = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
 
@@ -129,7 +133,9 @@ class ObjectRecord:
 class Views:
     """All views, with the questions that a pass asks of them."""
 
-    def __init__(self, api: ApiServer, wakes: Wakes, namespaces: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, api: ApiServer, wakes: Wakes, namespaces: frozenset[str] = frozenset(), home: str = HOME
+    ) -> None:
         wake = wakes.wake
         self.deployments = Informer(api, _deployments(namespaces), wake)
         self._departed: deque[PodRecord] = deque(maxlen=REMEMBERED)
@@ -141,6 +147,7 @@ class Views:
         self.karpenter_pools = Informer(api, _node_pools(), wake)
         self.node_events = Informer(api, _node_events("Node"), wake)
         self.claim_events = Informer(api, _node_events("NodeClaim"), wake)
+        self.price_lists = Informer(api, _prices(home), wake)
         self.services = Informer(api, _objects(resources.SERVICES), wake)
         self.budgets = Informer(api, _objects(resources.DISRUPTION_BUDGETS), wake)
         self._nodes: tuple[int, tuple[Node, ...]] = (-1, ())
@@ -158,6 +165,7 @@ class Views:
             self.karpenter_pools,
             self.node_events,
             self.claim_events,
+            self.price_lists,
             self.services,
             self.budgets,
         )
@@ -223,6 +231,10 @@ class Views:
         """All of Karpenter's NodePools, by name."""
         items = self.karpenter_pools.view.items
         return tuple(items[key].pool for key in sorted(items))
+
+    def prices(self) -> tuple[Price, ...]:
+        """What the operator's price list states."""
+        return tuple(price for prices in self.price_lists.view.items.values() for price in prices)
 
     def events_of_nodes(self) -> tuple[NodeEvent, ...]:
         """The Events that say of a node, or of its NodeClaim, that it goes."""
@@ -362,6 +374,26 @@ def _node_pools() -> Kind[NodePoolRecord]:
         return () if same else (EVERYONE,)
 
     return Kind(resources.NODE_POOLS, project, concerns, optional=True)
+
+
+def _prices(home: str) -> Kind[tuple[Price, ...]]:
+    """The one ConfigMap with prices, beside the operator itself."""
+
+    def project(raw: Raw) -> tuple[Price, ...] | None:
+        try:
+            return read_prices(raw)
+        except SpecError as error:
+            log.warning("ConfigMap %s is left out: %s", PRICE_LIST, error.message)
+            return None
+
+    return Kind(
+        resources.CONFIG_MAPS,
+        project,
+        lambda _before, _after: (EVERYONE,),
+        field_selector=f"metadata.name={PRICE_LIST}",
+        namespace=home,
+        optional=True,
+    )
 
 
 def _node_events(about: str) -> Kind[NodeEvent]:

@@ -36,6 +36,7 @@ from inferfleet.values.hardware import (
     Offer,
     Pool,
     PoolSpec,
+    Price,
     Requirement,
     Taint,
 )
@@ -117,6 +118,7 @@ __all__ = [
     "Pool",
     "PoolSpec",
     "Prediction",
+    "Price",
     "ProtectPod",
     "Reason",
     "Refusal",

@@ -126,10 +126,21 @@ class NodePool:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """A price that the cluster states: of one GPU model, bought so, in one zone (any, where it is empty)."""
+
+    accelerator: str
+    capacity_type: CapacityType
+    dollars_per_gpu_hour: float
+    zone: str = ""
+    as_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """A way to buy one more node of a pool. `nodes` counts those that exist, `free_gpus` what they have left.
 
-    `price_source` names where the price comes from: the GPUPool, or the dated default table.
+    `price_source` names where the price comes from: the GPUPool, the price list, or the dated default table.
     `requirements` select exactly this offer's nodes (capacity type and zone; the pool's come on top).
     """
 

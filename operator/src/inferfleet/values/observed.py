@@ -15,7 +15,7 @@ from inferfleet.values.fleet import (
     NodeEvent,
     Worker,
 )
-from inferfleet.values.hardware import Node, NodePool, Pool, PoolSpec
+from inferfleet.values.hardware import Node, NodePool, Pool, PoolSpec, Price
 from inferfleet.values.layout import Layout, Planning
 from inferfleet.values.model import ModelFacts
 from inferfleet.values.reason import Condition, Event, Reason
@@ -46,6 +46,7 @@ class Observed:
     claims: tuple[NodeClaim, ...] = ()
     node_events: tuple[NodeEvent, ...] = ()
     pool_specs: tuple[PoolSpec, ...] = ()
+    prices: tuple[Price, ...] = ()
     gpus_taken: Mapping[str, int] = field(default_factory=dict)
     samples: tuple[EngineSample, ...] = ()
     model: ModelFacts | None = None
