@@ -65,27 +65,29 @@ class Mix:
     factory: Factory | None
 
 
-def fixed(_setting: Setting, name: str) -> Policy:
-    """So many, drained as long as a notice allows."""
-    return Static(REPLICAS, drain_seconds=115.0, name=name)
+def skyserve(_setting: Setting, overprovision: int) -> Policy:
+    """SkyServe's mix, with its on-demand fallback switched on."""
+    return Hedge(Static(REPLICAS), overprovision=overprovision)
 
 
-def hedged(setting: Setting, overprovision: int) -> Policy:
-    """SkyServe's mix of a fixed number."""
-    name = f"skyserve (overprovision {overprovision})"
-    return Hedge(fixed(setting, name), overprovision=overprovision, name=name)
+def plain(_setting: Setting, on_demand: int) -> Policy:
+    """A fixed split whose spot is drained on notice, and looks for a zone as SkyServe does."""
+    return Hedge(
+        Static(REPLICAS),
+        base=on_demand,
+        fallback=False,
+        notices=True,
+        drain_seconds=115.0,
+        period_seconds=10.0,
+    )
 
 
 MIXES = (
-    Mix("all on-demand", CapacitySpec(), partial(fixed, name="all on-demand")),
-    Mix("all spot", CapacitySpec(spot_share=ALL_SPOT), partial(fixed, name="all spot")),
-    Mix(
-        "static share 70 %",
-        CapacitySpec(spot_share=IntOrPercent(share=0.7)),
-        partial(fixed, name="static share 70 %"),
-    ),
-    Mix("skyserve (overprovision 0)", CapacitySpec(), partial(hedged, overprovision=0)),
-    Mix("skyserve (overprovision 1)", CapacitySpec(), partial(hedged, overprovision=1)),
+    Mix("all on-demand", CapacitySpec(), partial(plain, on_demand=REPLICAS)),
+    Mix("all spot", CapacitySpec(), partial(plain, on_demand=0)),
+    Mix("a third on-demand, fixed", CapacitySpec(), partial(plain, on_demand=REPLICAS // 3)),
+    Mix("skyserve (overprovision 0)", CapacitySpec(), partial(skyserve, overprovision=0)),
+    Mix("skyserve (overprovision 1)", CapacitySpec(), partial(skyserve, overprovision=1)),
     Mix(
         "inferfleet (overprovision 1)",
         CapacitySpec(spot_share=ALL_SPOT, spot_overprovision=IntOrPercent(count=1)),

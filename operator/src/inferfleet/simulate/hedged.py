@@ -24,11 +24,17 @@ LEAST_ACTIVE_ZONES = 2
 
 @dataclass(slots=True)
 class Hedge:
-    """A law for the number, and how it is hedged. SkyPilot's `num_overprovision` is 0 unless set."""
+    """A law for the number, and how it is hedged. SkyPilot's `num_overprovision` is 0 unless set.
+
+    Without `fallback` only the base is on demand: all of spot, or a fixed share, for the rest. With `notices`
+    an interruption handler drains what a notice names, which SkyServe has not.
+    """
 
     law: Policy
     overprovision: int = 0
     base: int = 0
+    fallback: bool = True
+    notices: bool = False
     drain_seconds: float = 0.0
     name: str = "skyserve"
     period_seconds: float = 20.0
@@ -53,8 +59,8 @@ class Hedged(Executor):
         wanted = self.desired + self._hedge.overprovision - self._hedge.base
         self._scale(CapacityType.SPOT, wanted)
         ready = sum(replica.serving for replica in self._of(CapacityType.SPOT))
-        gap = self._hedge.base + max(0, wanted - ready)
-        self._scale(CapacityType.ON_DEMAND, min(gap, self.desired))
+        gap = max(0, wanted - ready) if self._hedge.fallback else 0
+        self._scale(CapacityType.ON_DEMAND, min(self._hedge.base + gap, self.desired))
 
     def _of(self, kind: CapacityType) -> list[Replica]:
         return [replica for replica in self._staying if replica.offer.capacity_type is kind]
@@ -99,4 +105,5 @@ class Hedged(Executor):
         super()._changed(replica)
 
     def _noticed(self, node: SimulatedNode) -> None:
-        """Notices are not looked at."""
+        if self._hedge.notices:
+            super()._noticed(node)
