@@ -67,8 +67,9 @@ def plan(observed: Observed, now: float) -> Plan:
     decision, memory = _scale(observed, sized, fleet, remembered, now)
     given = supply(Demand(observed, choice, pools, fleet, decision, scene))
     protections, idle_since = _protect(observed, scene)
-    actions = (*_act(observed, given, decision, scene), *protections)
     lost, accounts = _settle(observed, samples, scene)
+    silent = disruption.find_silent(given.fleet.staying, accounts, now)
+    actions = (*_act(observed, given, decision, scene, silent), *protections)
     measured, drift = _corrected(choice.layout, spec.workload, samples, memory.tokens_per_second_per_replica)
     found = conditions.Findings(
         observed=observed,
@@ -187,7 +188,9 @@ def _is_hopeless(worker: Worker, patience_seconds: float, now: float) -> bool:
     return stuck or any(pod.failure for pod in worker.pods)
 
 
-def _act(observed: Observed, given: Supply, decision: ScalingDecision, scene: Scene) -> tuple[Action, ...]:
+def _act(
+    observed: Observed, given: Supply, decision: ScalingDecision, scene: Scene, silent: frozenset[str]
+) -> tuple[Action, ...]:
     """Replacements first, then whoever can serve, then whoever leaves.
 
     A view that cannot be trusted allows nothing that takes away. It allows creations: their names are the
@@ -198,7 +201,8 @@ def _act(observed: Observed, given: Supply, decision: ScalingDecision, scene: Sc
     fleet = given.fleet
     return (
         *given.creations,
-        *disruption.put_into_service(fleet.staying),
+        *disruption.put_into_service(fleet.staying, silent),
+        *disruption.take_out(fleet.staying, silent),
         *disruption.drain(fleet.departures, fleet.staying, decision.desired, scene),
     )
 

@@ -130,10 +130,10 @@ class Stage:
         return self._load(pod)[0]
 
     def await_busy(self, pods: list[Pod]) -> None:
-        """Wait until each of them has a long stream under way that began just now."""
+        """Wait until one of them has a long stream under way that began just now."""
 
         def busy() -> bool | None:
-            return all(tokens in YOUNG for _, tokens in map(self._load, pods)) or None
+            return any(tokens in YOUNG for _, tokens in map(self._load, pods)) or None
 
         eventually("a young stream on the node that goes", busy, seconds=120, every=0.2)
 

@@ -7,6 +7,7 @@ from inferfleet.disruption.drain import drain, put_into_service
 from inferfleet.disruption.protection import Idle, protect
 from inferfleet.disruption.rollout import Rollout, backoff_seconds, record_failures
 from inferfleet.disruption.signals import EVENT_REASONS
+from inferfleet.disruption.silence import find_silent, take_out
 from inferfleet.disruption.victims import Victims, choose_victims
 
 __all__ = [
@@ -27,9 +28,11 @@ __all__ = [
     "describe",
     "drain",
     "find_departures",
+    "find_silent",
     "is_message",
     "protect",
     "put_into_service",
     "record_failures",
     "settle",
+    "take_out",
 ]

@@ -41,10 +41,12 @@ AT_ONCE = frozenset({DrainCause.SCALE_DOWN, DrainCause.ROLLOUT})
 """Causes that were only allowed once the rest could carry the load."""
 
 
-def put_into_service(staying: Iterable[Worker]) -> tuple[Action, ...]:
+def put_into_service(staying: Iterable[Worker], silent: frozenset[str] = frozenset()) -> tuple[Action, ...]:
     """Set the readiness gate of whoever can serve and stays; the leader's once its whole group can."""
     actions: list[Action] = []
     for worker in staying:
+        if worker.name in silent:
+            continue
         whole = all(pod.containers_ready for pod in worker.pods)
         for pod in worker.pods:
             if pod.containers_ready and pod.serving is not True and (whole or pod is not worker.leader):
