@@ -75,7 +75,7 @@ class Shape:
 
     def requests(self) -> Iterator[Request]:
         """Poisson arrivals of the rate that changes (by thinning), sizes uniform around their means."""
-        dice = random.Random(self.seed)  # noqa: S311 - a load, not a secret
+        dice = random.Random(self.seed)
         for start, phase in self.starts():
             seconds, top = phase.seconds * self.stretch, max(phase.begin, phase.end)
             at = dice.expovariate(top * self.replica_rps)
