@@ -241,6 +241,19 @@ def test_the_same_loss_told_in_every_pass_is_one() -> None:
     assert len(again.memory.losses) == 1
 
 
+def test_reserved_gpus_that_become_free_take_back_one_replica_at_a_time() -> None:
+    offers = pool(offer(OD), offer(SPOT), offer(RESERVED, free=2))
+    moving = ask(3, workers(od=1, spot=2), pool=offers)
+    assert (kinds(moving), moving.surplus) == ("reserved", ((OD, 1),))
+    under_way = (*workers(od=1, spot=2), worker("back", RESERVED, ready=False))
+    waiting = ask(3, under_way, pool=offers)
+    assert (waiting.placements, waiting.surplus) == ((), ((OD, 1),))
+    lost = CapacityMemory(losses=((OfferKey("pool", RESERVED, "a"), NOW - 60),))
+    assert ask(3, workers(od=1, spot=2), pool=offers, memory=lost).placements == (), (
+        "not where it just failed"
+    )
+
+
 # -- zones ---------------------------------------------------------------------------------------------------
 
 

@@ -87,9 +87,7 @@ def _counts(worker: Worker, suspected: Collection[OfferKey], market: Market) -> 
 
 def _nominal(target: int, spec: CapacitySpec, staying: Sequence[Worker], market: Market) -> Mix:
     have = Counter(worker.offer.capacity_type for worker in staying)
-    free_reserved = sum(market.free_replicas(offer) for offer in market.of(CapacityType.RESERVED))
-    missing = max(0, target - len(staying))
-    reserved = min(target, have[CapacityType.RESERVED] + min(free_reserved, missing))
+    reserved = min(target, have[CapacityType.RESERVED] + _to_reserved(target, staying, market))
     rest = target - reserved
     base = min(rest, max(0, spec.on_demand_base.of(target) - reserved))
     spot = min(rest - base, spec.spot_share.of(rest - base))
@@ -104,6 +102,14 @@ def _nominal(target: int, spec: CapacitySpec, staying: Sequence[Worker], market:
             reserved, rest - on_demand, on_demand, note="no on-demand is offered, spot serves its share"
         )
     return Mix(reserved, spot, on_demand)
+
+
+def _to_reserved(target: int, staying: Sequence[Worker], market: Market) -> int:
+    """How many replicas reserved GPUs take now: what is missing, else one that is paid for elsewhere."""
+    offers = (offer for offer in market.of(CapacityType.RESERVED) if not market.is_cooling(offer))
+    free = sum(map(market.free_replicas, offers))
+    settled = all(w.ready for w in staying if w.offer.capacity_type is CapacityType.RESERVED)
+    return min(free, max(target - len(staying), 1 if settled else 0, 0))
 
 
 def _with_extra(nominal: Mix, spec: CapacitySpec, staying: Sequence[Worker], market: Market) -> Mix:
