@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from math import isfinite
 from typing import Any, Final
 
 import yaml
@@ -46,7 +47,7 @@ def document(answer: Answer) -> dict[str, Any]:
 
 def _layout(layout: Layout, pools: Sequence[Pool]) -> dict[str, Any]:
     prediction = layout.prediction
-    predicted = prediction.tokens_per_second > 0
+    timed, predicted = prediction.itl_seconds > 0, prediction.tokens_per_second > 0
     gpus = layout.gpus_per_replica
     return {
         "gpu": layout.accelerator,
@@ -57,12 +58,12 @@ def _layout(layout: Layout, pools: Sequence[Pool]) -> dict[str, Any]:
         "expert_parallel": _expert_gpus(layout),
         "replicas": _replicas(layout, pools),
         "quantization": layout.quantization,
-        "kv_cache_tokens": layout.kv_cache_tokens if predicted else None,
+        "kv_cache_tokens": layout.kv_cache_tokens or None,
         "weights_bytes_per_gpu": layout.weights_bytes_per_gpu,
         "max_concurrency": prediction.concurrency if predicted else None,
         "predicted": {
-            "ttft_seconds": prediction.ttft_seconds if predicted else None,
-            "itl_seconds": prediction.itl_seconds if predicted else None,
+            "ttft_seconds": prediction.ttft_seconds if timed and isfinite(prediction.ttft_seconds) else None,
+            "itl_seconds": prediction.itl_seconds if timed else None,
             "tokens_per_second_per_gpu": prediction.tokens_per_second / gpus if predicted else None,
             "dollars_per_million_tokens": prediction.dollars_per_million_tokens or None,
         },
@@ -133,17 +134,18 @@ def _cells(layout: Layout) -> list[str]:
         str(_expert_gpus(layout)),
         str(layout.gpus_per_replica),
     ]
-    if not prediction.tokens_per_second:
+    if not prediction.itl_seconds:
         return [*split, *[""] * 6]
+    rate = prediction.tokens_per_second / layout.gpus_per_replica
     dollars = prediction.dollars_per_million_tokens
     return [
         *split,
         f"{layout.kv_cache_tokens:,}",
-        str(prediction.concurrency),
-        f"{prediction.ttft_seconds * 1e3:.0f} ms",
+        str(prediction.concurrency) if rate else "",
+        f"{prediction.ttft_seconds * 1e3:.0f} ms" if isfinite(prediction.ttft_seconds) else "",
         f"{prediction.itl_seconds * 1e3:.1f} ms",
-        f"{prediction.tokens_per_second / layout.gpus_per_replica:.0f}",
-        f"{dollars:.3g}" if dollars else "?",
+        f"{rate:.0f}" if rate else "",
+        (f"{dollars:.3g}" if dollars else "?") if rate else "",
     ]
 
 

@@ -46,8 +46,6 @@ def within_node(model: ModelFacts, pool: Pool, asked: ParallelismSpec) -> Iterat
                 # ranks that also pipeline idle on each other's uneven steps: only where the user insists
                 if data > 1 and pipeline > 1 and not (asked.data and asked.pipeline):
                     continue
-                if asked.expert_gpus not in {None, tensor * data}:
-                    continue
                 for expert in _expert_options(model, tensor * data, asked):
                     yield Candidate(pool, Split(tensor, pipeline, data, expert))
 
@@ -79,8 +77,6 @@ def across_nodes(model: ModelFacts, pool: Pool, asked: ParallelismSpec) -> Itera
         for nodes in (n for n in _NODES if n <= most):
             pipeline = nodes * size // tensor
             if asked.pipeline not in {None, pipeline} or (asked.data or 1) > 1 or size % tensor:
-                continue
-            if asked.expert_gpus not in {None, tensor}:
                 continue
             for expert in _expert_options(model, tensor, asked):
                 yield Candidate(pool, Split(tensor, pipeline, 1, expert))

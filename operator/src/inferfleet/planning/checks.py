@@ -82,6 +82,15 @@ def gpus_are_there(candidate: Candidate, _question: Question) -> Miss | None:
     return None
 
 
+def experts_spread_as_asked(candidate: Candidate, question: Question) -> Miss | None:
+    """Experts are spread over all tensor and data ranks, so these make the number that was asked for."""
+    asked, gpus = question.spec.parallelism.expert_gpus, candidate.split.tensor * candidate.split.data
+    if asked in {None, gpus} or not asked:
+        return None
+    reason = Reason("ExpertGpusDiffer", f"{candidate.split} spreads experts over {gpus} GPUs, not {asked}")
+    return Miss(reason, max(asked / gpus, gpus / asked))
+
+
 def gpus_can_talk(candidate: Candidate, _question: Question) -> Miss | None:
     """MIG instances have no peer access and share no collectives: one instance, one replica."""
     gpu, split = candidate.pool.accelerator, candidate.split
@@ -204,6 +213,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     place_is_allowed,
     format_is_supported,
     gpus_are_there,
+    experts_spread_as_asked,
     gpus_can_talk,
     data_parallel_makes_sense,
     heads_divide,

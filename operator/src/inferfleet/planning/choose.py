@@ -9,7 +9,7 @@ from typing import Final
 from inferfleet.planning.drafting import Draft, find_draft
 from inferfleet.planning.evaluate import Outcome, sketch
 from inferfleet.planning.quantization import requantise
-from inferfleet.planning.remedies import remedies
+from inferfleet.planning.remedies import TRIED, remedies
 from inferfleet.planning.search import TIE, Failure, Search, ask, search
 from inferfleet.values import (
     DeploymentSpec,
@@ -23,7 +23,6 @@ from inferfleet.values import (
 
 MOST_REJECTED: Final = 5
 _LEAST_RUNNERS_UP: Final = 3
-_NOTHING_TO_TRY: Final = Reason("NoSuchSplit", "no split of the pools' nodes has the parallelism asked for")
 _NO_POOLS: Final = Refusal(
     Reason("NoPools", "no node with GPUs that can be told, and no GPUPool that describes one"),
     "label the nodes (GPU Feature Discovery does), or create a GPUPool",
@@ -44,7 +43,7 @@ def plan_layout(
         return Planning(None, problem)
     served = requantise(model, spec.engine.quantization) if spec.engine.quantization else model
     if isinstance(served, Reason):
-        return Planning(None, Refusal(served, "no layout was tried"))
+        return Planning(None, Refusal(served, "drop engine.quantization"))
     allowed = [pool for pool in pools if not spec.capacity.pools or pool.name in spec.capacity.pools]
     draft = find_draft(spec, draft_facts)
     found = search(served, allowed, spec, draft if isinstance(draft, Draft) else None)
@@ -118,10 +117,8 @@ def _lost_to(first: Outcome, other: Outcome) -> Reason:
 
 def _refusal(model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec, found: Search) -> Refusal:
     """Name the candidate that came nearest, and what would make the deployment possible."""
-    if not found.failures:
-        return Refusal(_NOTHING_TO_TRY, "drop or change parallelism")
     nearest = found.failures[0]
     reason = nearest.miss.reason
     fixes = remedies(model, pools, spec, nearest.miss)
-    helps = f"; would do: {'; '.join(fixes)}" if fixes else ""
-    return Refusal(reason, f"nearest was {nearest.candidate}: {reason.message}{helps}")
+    helps = f"would do: {'; '.join(fixes)}" if fixes else f"no single change would do: tried {TRIED}"
+    return Refusal(reason, f"nearest was {nearest.candidate}: {reason.message}; {helps}")

@@ -134,8 +134,9 @@ def _outcome(candidate: Candidate, question: Question, trial: _Trial) -> Outcome
     in_flight = question.in_flight_tokens(candidate.split, trial.budget)
     tokens = cache.capacity_tokens(space, length, in_flight) or length * sequences
     price = price_per_gpu_hour(candidate, question.spec) * candidate.split.gpus / 3600
-    # what misses the objectives has no cost at them
-    cost = price / point.tokens_per_second if point.tokens_per_second and not trial.miss else inf
+    # what misses the objectives has its best latencies, and neither speed nor cost at them
+    rate = 0.0 if trial.miss else point.tokens_per_second
+    cost = price / rate if rate else inf
     layout = replace(
         _layout(candidate, question, trial.budget, sequences, length),
         kv_cache_tokens=tokens * ranks,
@@ -144,9 +145,9 @@ def _outcome(candidate: Candidate, question: Question, trial: _Trial) -> Outcome
         prediction=Prediction(
             ttft_seconds=point.ttft_seconds,
             itl_seconds=point.itl_seconds,
-            tokens_per_second=point.tokens_per_second,
-            prompt_tokens_per_second=point.prompt_tokens_per_second,
-            concurrency=trial.slots * ranks,
+            tokens_per_second=rate,
+            prompt_tokens_per_second=0.0 if trial.miss else point.prompt_tokens_per_second,
+            concurrency=0 if trial.miss else trial.slots * ranks,
             dollars_per_million_tokens=0.0 if cost == inf else cost * 1e6,
         ),
     )
@@ -248,6 +249,15 @@ def _warnings(candidate: Candidate, question: Question, length: int) -> tuple[Re
                 "ContextReduced",
                 f"context limited to {length} of the model's {question.model.max_context_tokens} tokens: "
                 "no more fits one GPU's KV cache; state model.contextLength to insist",
+            )
+        )
+    have = candidate.pool.nodes
+    if candidate.pool.max_nodes is None and candidate.nodes > max(1, have):
+        found.append(
+            Reason(
+                "NodesNotThere",
+                f"a replica takes {candidate.nodes} nodes, {candidate.pool.name} has {have}: an autoscaler "
+                "has to bring the rest; state maxNodes in a GPUPool to plan within a limit",
             )
         )
     if _lacks_bfloat16(candidate, question):

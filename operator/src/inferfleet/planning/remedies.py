@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil, inf
-from typing import Final
+from typing import Any, Final
 
 from inferfleet.planning.accelerators import ACCELERATORS
 from inferfleet.planning.prices import SOURCE, default_price
 from inferfleet.planning.quantization import requantise
 from inferfleet.planning.question import Miss
 from inferfleet.planning.search import search
+from inferfleet.planning.split import Split
 from inferfleet.values import (
     CapacityType,
     DeploymentSpec,
@@ -23,6 +24,8 @@ from inferfleet.values import (
 )
 
 _MOST: Final = 3
+TRIED: Final = "looser limits, smaller formats, and up to 2 nodes of 8 x B200"
+_OVERRIDES: Final = ("tensor", "pipeline", "data", "expert_gpus")
 # what the clouds rent out, in the order of their size; one GPU and a full node
 _RENTED: Final = ("L4", "L40S", "A100-80GB", "H100", "H200", "B200")
 
@@ -41,6 +44,7 @@ def remedies(model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec, mis
 def _changes(
     model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec, miss: Miss
 ) -> Iterator[tuple[str, ModelFacts, Sequence[Pool], DeploymentSpec]]:
+    yield from _other_values(model, pools, spec)
     if spec.parallelism != ParallelismSpec():
         yield "no parallelism override", model, pools, replace(spec, parallelism=ParallelismSpec())
     if spec.engine.max_num_batched_tokens or spec.engine.max_num_seqs:
@@ -53,13 +57,46 @@ def _changes(
     small = requantise(model, "fp8")
     if not model.quantization and not isinstance(small, Reason):
         yield "engine.quantization fp8", small, pools, spec
-    anywhere = replace(
-        spec, capacity=replace(spec.capacity, pools=(), zones=(), max_dollars_per_gpu_hour=None)
-    )
+    if spec.capacity.max_dollars_per_gpu_hour is not None:
+        unlimited = replace(spec.capacity, max_dollars_per_gpu_hour=None)
+        yield "no capacity.maxDollarsPerGpuHour", model, pools, replace(spec, capacity=unlimited)
+    if spec.capacity.zones:
+        yield "no capacity.zones", model, pools, replace(spec, capacity=replace(spec.capacity, zones=()))
+    anywhere = replace(spec, capacity=replace(spec.capacity, pools=()))
     for gpus, name in ((gpus, name) for gpus in (1, 2, 4, 8) for name in _RENTED):
         yield f"{gpus} x {name}", model, (_rented(name, gpus),), anywhere
     for name in _RENTED[-3:]:
         yield f"2 nodes of 8 x {name}", model, (replace(_rented(name, 8), max_nodes=2),), anywhere
+
+
+def _other_values(
+    model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec
+) -> Iterator[tuple[str, ModelFacts, Sequence[Pool], DeploymentSpec]]:
+    """For each override, the values next to it that are possible with the others as they are."""
+    for name in _OVERRIDES:
+        asked = getattr(spec.parallelism, name)
+        if asked is None:
+            continue
+        freed = _override(spec, name, None)
+        values = {_value(outcome.candidate.split, name) for outcome in search(model, pools, freed).outcomes}
+        below = max((value for value in values if value < asked), default=None)
+        above = min((value for value in values if value > asked), default=None)
+        for value in (below, above):
+            if value is not None:
+                text = f"{name.removesuffix('_gpus')} parallelism {value}"
+                yield text, model, pools, _override(spec, name, value)
+
+
+def _override(spec: DeploymentSpec, name: str, value: int | None) -> DeploymentSpec:
+    change: dict[str, Any] = {name: value}
+    return replace(spec, parallelism=replace(spec.parallelism, **change))
+
+
+def _value(split: Split, name: str) -> int:
+    """What a split has of one of the overrides."""
+    if name == "expert_gpus":
+        return split.tensor * split.data if split.expert else 1
+    return int(getattr(split, name))
 
 
 def _looser(
