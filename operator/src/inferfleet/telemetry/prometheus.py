@@ -94,16 +94,21 @@ class Prometheus:
         self._client = PrometheusConnect(url=url, retry=Retry(0), timeout=QUERY_SECONDS, method="POST")
         self._token_file = token_file
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prometheus")
+        self._problem = ""
 
     async def ask(self, queries: Iterable[str]) -> list[list[dict[str, Any]]] | None:
         """Answer all queries as of one instant; None where any fails, for half an answer misleads."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(ROUND_SECONDS):
-                return await loop.run_in_executor(self._thread, self._ask, tuple(queries))
+                answers = await loop.run_in_executor(self._thread, self._ask, tuple(queries))
         except Failures as error:
-            log.warning("Prometheus: %s: %s", type(error).__name__, error)
+            if self._problem != type(error).__name__:  # one that lasts is told once
+                log.warning("Prometheus: %s: %s", type(error).__name__, error)
+            self._problem = type(error).__name__
             return None
+        self._problem = ""
+        return answers
 
     def _ask(self, queries: Sequence[str]) -> list[list[dict[str, Any]]]:
         if self._token_file:  # read anew: tokens of service accounts rotate
