@@ -37,6 +37,7 @@ SEEDS = 5
 class Calibration:
     """One replica of the real engine: idle, and with more to do than its batch holds."""
 
+    cold_start: float
     rps: float
     full_tokens_per_second: float
     idle_ttft: float
@@ -103,13 +104,13 @@ def external(policy: Policy, fitting: Fitting) -> Any:
     return make
 
 
-def scenario(result: Mapping[str, Any], policy: Policy) -> Scenario:
+def scenario(result: Mapping[str, Any]) -> Scenario:
     """The real run's deployment, engine, nodes and load."""
     fitting, shape = Fitting(**result["fitting"]), Shape(**result["shape"])
     manifest = fitting.manifests(ROOT / "examples" / "quickstart.yaml", POLICIES[0])[-1]
     manifest["metadata"] |= {"namespace": "demo", "uid": "live", "generation": 1}
     spec = InferenceDeployment.parse(manifest).to_values()
-    cold = result["outcomes"][policy.name]["cold_start"]
+    cold = result["calibration"]["cold_start"]
     pool = PoolSpec(
         "l4-x4",
         accelerator_name="L4",
@@ -143,7 +144,7 @@ def foretell(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     for name in result["outcomes"]:
         policy = next(one for one in POLICIES if one.name == name)
         factory = external(policy, Fitting(**result["fitting"])) if policy.targets else None
-        runs = [simulate(scenario(result, policy), factory, seed) for seed in range(SEEDS)]
+        runs = [simulate(scenario(result), factory, seed) for seed in range(SEEDS)]
         told[name] = {
             "slo_attainment": sum(one.slo_attainment for one in runs) / SEEDS,
             "replica_seconds": sum(one.gpu_hours * 3600 for one in runs) / SEEDS,

@@ -28,7 +28,7 @@ class Phase:
 
 
 SHAPES = {
-    "alone": (Phase("alone", 30, 0.15, 0.15),),
+    "alone": (Phase("alone", 15, 0.2, 0.2),),
     "ten-minutes": (
         Phase("calm", 60, 0.4, 0.4),
         Phase("step", 150, 1.7, 1.7),
