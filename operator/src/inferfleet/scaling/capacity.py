@@ -6,27 +6,37 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from inferfleet.scaling.flows import KEEP_SECONDS, Flows, within
-from inferfleet.scaling.latency import Latency
-from inferfleet.values import Flow, ScalingMemory, Workload
+from inferfleet.scaling.latency import above
+from inferfleet.values import Flow, Objectives, ScalingMemory, Workload
 
 WINDOW_SECONDS = 30.0
 BUSY_SECONDS = 10.0
 """Replicas that had a long queue for this many replica-seconds of the window show what they can do."""
 
 STEP_SECONDS = 30.0
-"""Latencies move the capacity at most this often: a step must show before the next."""
+"""The latencies move the capacity at most this often: a step must show before the next."""
 
-FEWER, MORE = 0.9, 1.05
-"""Down fast, up slowly, as congestion control does: too much trust costs requests, too little only money."""
+FEWER, MORE = 0.93, 1.07
+FEWEST_MISSES = 3.0
+"""Fewer requests than this over an objective are chance."""
 
-COMFORT, FULL = 0.75, 0.7
-"""Below this share of the objectives, at this share of its capacity, a replica may be asked for more."""
+PROOF, WITHIN = 2.0, 0.5
+"""Once so many might have missed an objective and less than this share of them did, there is more."""
+
+FORGET = 6.0
+"""A trial that has shown neither by then is begun anew."""
+
+FULL = 0.7
+"""Replicas that have less than this share of their capacity to do prove nothing about it."""
+
+OVER = 1.1
+"""Replicas that do more than this share of it are too few: what is late then is not their fault."""
 
 LEAST = 0.5
 """Latencies lower the capacity to this share of what the plan says or a busy replica showed, no further: an
 objective that no load explains must not buy replicas without end."""
 
-FIRST_REQUESTS, REMEMBERED_REQUESTS = 10, 200
+FIRST_REQUESTS, REMEMBERED_REQUESTS = 10, 1000
 """After so many the guess of the mean request is dropped; over so many, about, it is taken then."""
 
 
@@ -70,40 +80,62 @@ def scaled(memory: ScalingMemory, predicted: float) -> float | None:
 
 
 def learn(
-    memory: ScalingMemory, predicted: float, flows: Flows, latency: Latency, now: float
+    memory: ScalingMemory, predicted: float, flows: Flows, news: Flow | None, objectives: Objectives
 ) -> ScalingMemory:
-    """Correct the capacity by what busy replicas did, and by the latencies under the present load.
+    """Correct the capacity by what busy replicas did, and by how many requests met the objectives.
 
     Idle replicas teach nothing, nor do those that just started. A long queue shows the most that a replica
-    can do, which bounds what it can do at the objectives. Latencies tell the rest: above the objectives at a
-    pace that should have been fine, the capacity is less; well below them at full pace, it is more.
+    can do, which bounds what it can do at the objectives. The rest is a trial that goes on for ever: at the
+    present capacity so many requests miss an objective; more than the percentile allows and the capacity is
+    less, clearly fewer and it is more. Requests that came while there were too few replicas do not count.
     """
     known = scaled(memory, predicted)
     memory = replace(
         memory, tokens_per_second_per_replica=known, predicted_tokens_per_second=predicted or None
     )
     window = within(flows, WINDOW_SECONDS)
-    if window is None or window.replica_seconds <= 0:
+    if news is None or window is None or window.replica_seconds <= 0:
         return memory
     if window.busy_seconds >= BUSY_SECONDS and window.busy_tokens > 0:
         most = window.busy_tokens / window.busy_seconds
-        bounded = most if latency.worst is None or known is None else min(most, known)
+        bounded = most if known is None or _is_boundless(objectives) else min(most, known)
         return replace(memory, tokens_per_second_per_replica=bounded, busy_tokens_per_second=most)
     pace, capacity = window.generated / window.replica_seconds, known or predicted
     if capacity <= 0:
         return memory
-    if pace > capacity and (latency.worst or 0.0) <= 1.0:
-        return replace(memory, tokens_per_second_per_replica=pace)
-    floor = LEAST * min(predicted or capacity, memory.busy_tokens_per_second or inf)
-    moved = _by_latency(capacity, pace, latency, floor)
-    if moved == capacity or now - (memory.learned_at or 0.0) < STEP_SECONDS:
+    if _is_boundless(objectives):
+        return replace(memory, tokens_per_second_per_replica=pace) if pace > capacity else memory
+    if not FULL * capacity <= pace <= OVER * capacity:
         return memory
-    return replace(memory, tokens_per_second_per_replica=moved, learned_at=now)
+    return _try(
+        memory,
+        capacity,
+        news,
+        objectives,
+        LEAST * min(predicted or capacity, memory.busy_tokens_per_second or inf),
+    )
 
 
-def _by_latency(capacity: float, pace: float, latency: Latency, floor: float) -> float:
-    if max(latency.lasting_ttft, latency.lasting_itl) > 1.0 and LEAST * capacity <= pace <= capacity:
-        return min(capacity, max(floor, FEWER * capacity))
-    if latency.worst is not None and latency.worst < COMFORT and pace >= FULL * capacity:
-        return MORE * capacity
-    return capacity
+def _try(
+    memory: ScalingMemory, capacity: float, news: Flow, objectives: Objectives, floor: float
+) -> ScalingMemory:
+    """Go on with the trial of the present capacity, and end it where it has shown something."""
+    tried = memory.tried + (news.ttft[-1][1] if news.ttft else 0.0)
+    missed = memory.missed + max(
+        above(news.ttft, objectives.ttft_seconds), above(news.itl, objectives.itl_seconds)
+    )
+    allowed = tried * (1 - objectives.percentile / 100)
+    moved = capacity
+    if missed >= FEWEST_MISSES and missed > allowed:
+        moved = min(capacity, max(floor, FEWER * capacity))
+    elif allowed >= PROOF and missed < WITHIN * allowed:
+        moved = MORE * capacity
+    elif allowed < FORGET:
+        return replace(memory, tried=tried, missed=missed)
+    if news.at - (memory.learned_at or 0.0) < STEP_SECONDS:
+        return replace(memory, tried=tried, missed=missed)
+    return replace(memory, tokens_per_second_per_replica=moved, learned_at=news.at, tried=0.0, missed=0.0)
+
+
+def _is_boundless(objectives: Objectives) -> bool:
+    return objectives.ttft_seconds is None and objectives.itl_seconds is None

@@ -46,7 +46,6 @@ def decide(scope: Scope, memory: ScalingMemory, now: float) -> tuple[ScalingDeci
     load, memory = _look(scope, memory, now)
     ruled = rules.resolve(
         scope.spec,
-        scope.objectives,
         current=current,
         cold_start_seconds=load.cold_start_seconds,
         spread=foresight.spread(memory.foresight),
@@ -91,7 +90,7 @@ def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, Scalin
     memory = capacity.learn_request(memory, passed, news)
     seen = latency.judge(passed, scope.objectives, memory.served_since)
     predicted = scope.layout.prediction.tokens_per_second if scope.layout else 0.0
-    memory = capacity.learn(memory, predicted, passed, seen, now)
+    memory = capacity.learn(memory, predicted, passed, news, scope.objectives)
     fresh = fresh_samples(memory.samples, (), now)
     load = replace(
         evidence.weigh(scope.staying, fresh, passed, scope.layout, now),

@@ -17,11 +17,12 @@ from inferfleet.values import EngineSample, Flow, Layout, Worker
 RATE_SECONDS = 60.0
 """Arrivals are counted over this long: shorter is chance, longer is late."""
 
-BURST_SECONDS = 10.0
-"""The short window that tells a burst."""
+SHORTEST_BURST_SECONDS, LONGEST_BURST_SECONDS = 10.0, 30.0
+"""The short window that tells a burst is as long as a request is served: a crowd that is shorter than its own
+service is spread by it."""
 
-LEAST_ARRIVALS = 10
-"""Fewer arrivals than this in the short window are no burst."""
+CHANCE = 2.0
+"""So many standard deviations of a Poisson count may be chance, and are taken off a burst."""
 
 NOW_SECONDS = 15.0
 """What is in the engines now is a mean over this long."""
@@ -30,7 +31,7 @@ LOADED = 0.5
 """Below this share of its capacity a replica is not slow for want of others."""
 
 SHRINKS = 0.95
-"""A number of requests inside that fell below this share of what it was is being served."""
+"""A queue below this share of what it was half a minute ago is being served."""
 
 
 class Evidence(StrEnum):
@@ -47,9 +48,9 @@ class Load:
 
     `waiting`, `running` and `kv_usage` are sums over the replicas that stay; `kv_usage` in replicas' worth.
     `in_system` are the requests that run or wait, now and as a mean of late. `burst_per_second` are the
-    arrivals of the last seconds, 0 where too few to tell; `output_tokens` are of the mean request. `forecast`
+    arrivals of the last seconds, less what may be chance; `output_tokens` are of the mean request. `forecast`
     is the demand a cold start ahead by `foreseen_by`. `slots` is the batch that one replica runs at once, 0
-    if unknown. `easing` is True while the requests inside become fewer. `gap` says what evidence is lacking.
+    if unknown. `easing` is True while the queue becomes shorter. `gap` says what evidence is lacking.
     """
 
     ready: int
@@ -97,11 +98,10 @@ def weigh(
     ready = [worker for worker in staying if worker.ready]
     known = [fresh[worker.name] for worker in ready if worker.name in fresh]
     evidence, gap = _coverage(ready, fresh, now)
-    minute, seconds, lately = (within(flows, s) for s in (RATE_SECONDS, BURST_SECONDS, NOW_SECONDS))
+    minute, lately = within(flows, RATE_SECONDS), within(flows, NOW_SECONDS)
     waiting = sum(sample.waiting for sample in known)
     running = sum(sample.running for sample in known)
     inside = _inside(lately) if lately else waiting + running
-    hasty = seconds is not None and seconds.arrivals >= LEAST_ARRIVALS
     return Load(
         ready=len(ready),
         starting=len(staying) - len(ready),
@@ -111,7 +111,7 @@ def weigh(
         in_system=waiting + running,
         in_system_lately=inside,
         arrivals_per_second=_per_second(minute, minute.arrivals) if minute else 0.0,
-        burst_per_second=_per_second(seconds, seconds.arrivals) if seconds and hasty else 0.0,
+        burst_per_second=_burst_per_second(flows, minute),
         tokens_per_second=_per_second(lately, lately.generated) if lately else 0.0,
         slots=_slots(known, layout),
         easing=_is_easing(flows),
@@ -143,12 +143,28 @@ def _is_young(worker: Worker, sample: EngineSample | None, now: float) -> bool:
     return idle and since is not None and since > now - YOUNG_SECONDS
 
 
+def _burst_per_second(flows: Flows, minute: Flow | None) -> float:
+    """The arrivals of the last seconds, less what may be chance."""
+    if minute is None or minute.arrivals <= 0:
+        return 0.0
+    served = minute.in_system_seconds / minute.arrivals
+    seconds = within(flows, max(SHORTEST_BURST_SECONDS, min(LONGEST_BURST_SECONDS, served)))
+    if seconds is None:
+        return 0.0
+    return _per_second(seconds, max(0.0, seconds.arrivals - CHANCE * seconds.arrivals**0.5))
+
+
 def _per_second(flow: Flow, amount: float) -> float:
     return amount / flow.seconds if flow.seconds > 0 else 0.0
 
 
 def _is_easing(flows: Flows) -> bool:
-    return len(flows) > 1 and _inside(flows[-1]) < SHRINKS * _inside(within(flows, 2 * NOW_SECONDS))
+    """True while the queue becomes shorter."""
+    lately = within(flows, 2 * NOW_SECONDS)
+    if lately is None:
+        return False
+    last = flows[-1]
+    return _per_second(last, last.waiting_seconds) < SHRINKS * _per_second(lately, lately.waiting_seconds)
 
 
 def _inside(flow: Flow | None) -> float:

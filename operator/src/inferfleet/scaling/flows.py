@@ -116,6 +116,7 @@ def merge(flows: Sequence[Flow]) -> Flow:
         busy_seconds=sum([flow.busy_seconds for flow in flows]),
         busy_tokens=sum([flow.busy_tokens for flow in flows]),
         in_system_seconds=sum([flow.in_system_seconds for flow in flows]),
+        waiting_seconds=sum([flow.waiting_seconds for flow in flows]),
         ttft=_sum_of([flow.ttft for flow in flows]),
         itl=_sum_of([flow.itl for flow in flows]),
     )
@@ -162,6 +163,7 @@ def _part(
         busy,
         generated if busy else 0.0,
         (before + after) / 2 * passed * share,
+        (old.waiting + new.waiting) / 2 * passed * share,
     )
 
 

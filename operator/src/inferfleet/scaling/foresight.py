@@ -23,6 +23,9 @@ JUDGED_MARKS = 60
 LEAST_JUDGED = 10
 """Before so many judgements nothing is trusted."""
 
+HARDLY = 0.01
+"""A difference of this share of the demand is none."""
+
 LEVEL_GAIN = 0.5
 TREND_GAIN = 0.2
 WEEK_GAIN = 0.15
@@ -36,7 +39,7 @@ EPOCH_BUCKET = 3 * DAY_BUCKETS
 """1970-01-01 was a Thursday."""
 
 MOST_GROWTH = 4.0
-"""A season that promises more than this over one cold start tells of a nearly empty bucket."""
+"""A forecast of more than this over one cold start tells of a nearly empty bucket, or of nearly no load."""
 
 
 def note(known: Foresight, demand: float, horizon_seconds: float, now: float) -> Foresight:
@@ -70,14 +73,15 @@ def foresee(known: Foresight, demand: float, horizon_seconds: float, now: float)
     if trusts(known, 1):
         ahead = [by_season(known, demand, now, horizon_seconds * part) or 0.0 for part in (0.5, 1.0)]
         answers.append((max(ahead), "season"))
-    return max((value for value, _ in answers), default=0.0), ", ".join(name for _, name in answers)
+    most = max((value for value, _ in answers), default=0.0)
+    return min(most, MOST_GROWTH * demand), ", ".join(name for _, name in answers)
 
 
 def trusts(known: Foresight, which: int) -> bool:
-    """True while the trend (0) or the season (1) errs no more than persistence does."""
+    """True while the trend (0) or the season (1) errs no more than persistence does, or hardly."""
     judged, errors = known.judged[which], known.errors
-    persistence, own = (errors[0], errors[1]) if which == 0 else (errors[2], errors[3])
-    return judged >= LEAST_JUDGED and own <= persistence
+    persistence, own = errors[2 * which : 2 * which + 2]
+    return judged >= LEAST_JUDGED and own <= persistence + HARDLY * known.level
 
 
 def by_trend(known: Foresight, demand: float, horizon_seconds: float) -> float:

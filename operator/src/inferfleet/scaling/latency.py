@@ -47,6 +47,19 @@ def percentile(buckets: Buckets, share: float) -> float | None:
     return lower
 
 
+def above(buckets: Buckets, objective: float | None) -> float:
+    """How many observations lie above an objective, linear within a bucket."""
+    if not buckets or objective is None:
+        return 0.0
+    lower, below = 0.0, 0.0
+    for bound, count in buckets:
+        if bound >= objective:
+            share = 0.0 if bound == inf else (objective - lower) / (bound - lower)
+            return buckets[-1][1] - below - share * (count - below)
+        lower, below = bound, count
+    return 0.0
+
+
 def judge(flows: Flows, objectives: Objectives, since: float | None) -> Latency:
     """Judge the latencies of the last minute, or since the fleet last grew: those before tell of less."""
     age = LONG_SECONDS if since is None or not flows else min(LONG_SECONDS, flows[-1].at - since)

@@ -21,7 +21,12 @@ The replica-seconds that a backlog takes do not depend on how fast it is drained
 this buys replicas that are idle before they are needed.
 """
 
-MOST_BY_LATENCY = 2.0
+MOST_BY_TTFT, MOST_BY_ITL = 1.25, 2.0
+"""Inter-token latency grows about as the batch does; time to first token grows without bound at the edge of
+the capacity, so how far it is above its objective does not tell how much is missing."""
+
+TOLERANCE = 1.1
+"""Latencies this little above the objectives buy nothing at once; what one replica can take is corrected."""
 
 
 def queue_depth(load: Load, rules: Rules) -> int:
@@ -67,15 +72,15 @@ def latency(load: Load, rules: Rules) -> int:
     """As many times more replicas than served as latencies at the percentile are above the objectives.
 
     They are latencies of the past. So those in service now are multiplied, never those asked for; a time to
-    first token counts only while the requests inside do not become fewer, for else the queue is being served
+    first token counts only while the queue does not become shorter, for else it is being served
     already; and a replica that has little to do is not slow for want of others.
     """
     del rules
-    late = 0.0 if load.easing else load.latency.lasting_ttft
-    over = max(late, load.latency.lasting_itl)
-    if over <= 1.0 or not load.is_loaded:
+    if not load.is_loaded:
         return 0
-    return min(_ceil(load.ready * min(MOST_BY_LATENCY, over)), _ceil(load.in_system))
+    late = 0.0 if load.easing else min(load.latency.lasting_ttft, MOST_BY_TTFT)
+    over = max(late, min(load.latency.lasting_itl, MOST_BY_ITL))
+    return min(_ceil(load.ready * over), _ceil(load.in_system)) if over > TOLERANCE else 0
 
 
 def burst(load: Load, rules: Rules) -> int:
@@ -86,7 +91,8 @@ def burst(load: Load, rules: Rules) -> int:
 
 def forecast(load: Load, rules: Rules) -> int:
     """What the forecasts that are trusted see a cold start ahead."""
-    growth = load.forecast_tokens_per_second / (load.demand_tokens_per_second or math.inf)
+    demand = load.demand_tokens_per_second
+    growth = load.forecast_tokens_per_second / demand if demand > 0 else 1.0
     return _replicas(load, rules, load.forecast_tokens_per_second, max(1.0, growth))
 
 

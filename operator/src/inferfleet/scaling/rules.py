@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from inferfleet.scaling import schedules
-from inferfleet.values import AutoscalingSpec, Objectives
+from inferfleet.values import AutoscalingSpec
 
 UTILIZATION = 0.8
 """Before anything was foreseen, and held against what came."""
 
-LEAST_UTILIZATION, MOST_UTILIZATION = 0.6, 0.95
+LEAST_UTILIZATION, MOST_UTILIZATION = 0.7, 0.95
 
 SHORTEST_DOWN_SECONDS, LONGEST_DOWN_SECONDS = 60.0, 600.0
 
@@ -36,7 +35,6 @@ class Rules:
 
 def resolve(
     spec: AutoscalingSpec,
-    objectives: Objectives,
     *,
     current: int,
     cold_start_seconds: float,
@@ -55,7 +53,7 @@ def resolve(
         min_replicas=fewest,
         max_replicas=most,
         tolerated_queue=spec.target_queue_per_replica,
-        utilization=spec.target_utilization or _utilization(objectives, spread),
+        utilization=spec.target_utilization or _utilization(spread),
         up_window_seconds=spec.scale_up_window_seconds,
         down_window_seconds=_or(spec.scale_down_window_seconds, down),
         up_per_minute=spec.max_scale_up_per_minute or max(UP_AT_LEAST, current),
@@ -64,12 +62,14 @@ def resolve(
     )
 
 
-def _utilization(objectives: Objectives, spread: float | None) -> float:
-    """What leaves room for the excess of demand over what was foreseen, at the objectives' percentile."""
+def _utilization(spread: float | None) -> float:
+    """What leaves room for the excess of demand over what was foreseen: one standard deviation of it.
+
+    Not more, for the capacity itself is learned under the demand as it is.
+    """
     if spread is None:
         return UTILIZATION
-    room = NormalDist().inv_cdf(max(0.5, objectives.percentile / 100)) * spread
-    return max(LEAST_UTILIZATION, min(MOST_UTILIZATION, 1 / (1 + room)))
+    return max(LEAST_UTILIZATION, min(MOST_UTILIZATION, 1 / (1 + spread)))
 
 
 def _or(value: float | None, otherwise: float) -> float:

@@ -65,6 +65,7 @@ class Flow:
     busy_seconds: float = 0.0
     busy_tokens: float = 0.0
     in_system_seconds: float = 0.0
+    waiting_seconds: float = 0.0
     ttft: tuple[tuple[float, float], ...] = ()
     itl: tuple[tuple[float, float], ...] = ()
 
@@ -98,10 +99,11 @@ class ScalingMemory:
     oldest first; `recommendations`, (instant, replicas) pairs for the windows; `changes`, (instant, desired
     from then on) pairs for the rate limits; `starting`, the workers that were seen before they first
     served; `served_since`, when the replicas in service (`served`) last became more; `learned_at`, when
-    latencies last moved the capacity; `busy_tokens_per_second`, what a replica with a long queue made;
-    `panic_until`. They are lost with the process, which makes scaling hold until a window is full again.
-    The rest is kept in status: `tokens_per_second_per_replica` is the learned capacity while the plan
-    predicted `predicted_tokens_per_second`; `prompt_tokens` and `output_tokens` are the mean request;
+    latencies last moved the capacity, and `tried` and `missed` the requests that have put it to the test
+    since, and those of them that missed an objective; `busy_tokens_per_second`, what a replica with a long
+    queue made; `panic_until`. They are lost with the process, which makes scaling hold until a window is full
+    again. The rest is kept in status: `tokens_per_second_per_replica` is the learned capacity while the
+    plan predicted `predicted_tokens_per_second`; `prompt_tokens` and `output_tokens` are the mean request;
     `cold_starts` are the last seconds from creation to Ready.
     """
 
@@ -121,6 +123,8 @@ class ScalingMemory:
     served: int = 0
     served_since: float | None = None
     learned_at: float | None = None
+    tried: float = 0.0
+    missed: float = 0.0
     panic_until: float | None = None
     foresight: Foresight = field(default_factory=Foresight)
 

@@ -1,0 +1,218 @@
+"""What went through the fleet, how late it was, and what one replica can take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scaling_cases import LAYOUT, NOW, SPEC, fleet, sample, scope, settled, steady, worker
+
+from inferfleet.scaling import decide, fresh_samples
+from inferfleet.scaling.flows import growth, record, within
+from inferfleet.scaling.latency import above, percentile
+from inferfleet.values import EngineSample, Flow, Objectives, ScalingMemory
+
+# -- flows ---------------------------------------------------------------------------------------------------
+
+
+def test_a_counter_that_starts_anew_counts_from_zero_and_an_unknown_one_is_unknown() -> None:
+    assert (growth(100.0, 150.0), growth(150.0, 10.0)) == (50.0, 10.0)
+    assert (growth(None, 5.0), growth(5.0, None)) == (None, None)
+
+
+def spans(*looks: tuple[EngineSample, ...]) -> tuple[Flow, ...]:
+    flows: tuple[Flow, ...] = ()
+    before: dict[str, EngineSample] = {}
+    for samples in looks:
+        after = before | {each.worker: each for each in samples}
+        flows, _ = record(flows, before, after, fleet(4), 4.0)
+        before = after
+    return flows
+
+
+def test_the_same_look_twice_adds_nothing() -> None:
+    looks = [tuple(sample("w0", NOW + s, arrivals_total=2.0 * s) for _ in range(2)) for s in (0, 5, 5, 5)]
+    (flow,) = spans(*looks)
+    assert (flow.seconds, flow.arrivals) == (5, 10)
+
+
+def test_looks_close_together_share_a_span_and_old_spans_are_forgotten() -> None:
+    looks = [(sample("w0", NOW + s, arrivals_total=2.0 * s),) for s in range(0, 200, 2)]
+    flows = spans(*looks)
+    assert all(5 <= flow.seconds <= 7 for flow in flows[:-1])
+    assert len(flows) <= 12
+    minute = within(flows, 60)
+    assert minute is not None
+    assert minute.arrivals / minute.seconds == pytest.approx(2)
+
+
+def test_what_a_silent_replica_catches_up_on_is_no_burst() -> None:
+    def look(second: float, *names: str) -> tuple[EngineSample, ...]:
+        return tuple(sample(name, NOW + second, arrivals_total=second) for name in names)
+
+    talk = [look(s, "w0") for s in range(5, 60, 5)]
+    flows = spans(look(0, "w0", "w1"), *talk, look(60, "w0", "w1"))
+    assert flows[-1].arrivals == pytest.approx(10)
+
+
+def test_a_restarted_engine_brings_its_counts_anew() -> None:
+    before = sample("w0", NOW, generation_tokens_total=900.0, ttft_buckets=((1.0, 90.0), (inf, 100.0)))
+    after = sample("w0", NOW + 5, generation_tokens_total=50.0, ttft_buckets=((1.0, 4.0), (inf, 5.0)))
+    (flow,) = spans((before,), (after,))
+    assert (flow.generated, flow.ttft) == (50.0, ((1.0, 4.0), (inf, 5.0)))
+
+
+def test_without_counters_of_requests_arrivals_and_what_is_inside_stand_in() -> None:
+    before = sample("w0", NOW, running=2, arrivals_total=10.0, generation_tokens_total=0.0)
+    after = sample("w0", NOW + 5, running=4, arrivals_total=20.0, generation_tokens_total=160.0)
+    (flow,) = spans((before,), (after,))
+    assert (flow.finished, flow.output_tokens) == (8.0, 160.0)
+    silent = [
+        replace(each, arrivals_total=None, requests_total=3.0 * n) for n, each in enumerate((before, after))
+    ]
+    (flow,) = spans((silent[0],), (silent[1],))
+    assert flow.arrivals == 5.0, "three ended, and two more are inside"
+
+
+def test_the_newest_word_is_kept_and_fresh_only_for_a_while() -> None:
+    old, new = sample("w0", NOW - 16), sample("w0", NOW)
+    assert fresh_samples((old,), (new,), NOW) == {"w0": new}
+    assert fresh_samples((old,), (), NOW) == {}
+    _, memory = decide(scope(fleet(1), (old,)), ScalingMemory(), NOW)
+    assert memory.samples == (old,), "the last word of a silent worker"
+
+
+# -- latencies -----------------------------------------------------------------------------------------------
+
+BUCKETS = ((0.5, 50.0), (1.0, 90.0), (2.0, 98.0), (inf, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("share", "seconds"), [(0.5, 0.5), (0.7, 0.75), (0.95, 1.625), (0.98, 2.0), (0.99, 2.0)]
+)
+def test_percentiles_are_linear_within_a_bucket(share: float, seconds: float) -> None:
+    assert percentile(BUCKETS, share) == pytest.approx(seconds)
+
+
+def test_no_observation_has_no_percentile() -> None:
+    assert percentile((), 0.5) is None
+    assert percentile(((1.0, 0.0), (inf, 0.0)), 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "many"), [(0.25, 75.0), (0.5, 50.0), (1.5, 6.0), (2.0, 2.0), (3.0, 2.0), (None, 0.0)]
+)
+def test_how_many_lie_above_an_objective(objective: float | None, many: float) -> None:
+    assert above(BUCKETS, objective) == pytest.approx(many)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 100), min_size=4, max_size=4), st.floats(0.01, 0.99))
+def test_a_percentile_lies_where_its_share_of_the_observations_lies(
+    counts: list[float], share: float
+) -> None:
+    total, cumulative = 0.0, []
+    for bound, count in zip((0.5, 1.0, 2.0, 4.0), counts, strict=True):
+        total += round(count, 3)
+        cumulative.append((bound, total))
+    value = percentile(tuple(cumulative), share)
+    if value is None:
+        assert total == 0
+    elif value > 0:
+        assert above(tuple(cumulative), value) == pytest.approx((1 - share) * total, abs=1e-6 * total + 1e-6)
+
+
+# -- capacity ------------------------------------------------------------------------------------------------
+
+TIGHT = Objectives(percentile=90.0, ttft_seconds=1.0)
+
+
+def waits(late_share: float) -> object:
+    """Histograms in which that share of the requests is late."""
+    return lambda came: {"ttft_buckets": ((1.0, came * (1 - late_share)), (inf, came))}
+
+
+def capacity(**changes: object) -> float:
+    *_, (_, _, memory) = steady(lambda _s: 4.0, **changes)  # type: ignore[arg-type]
+    return memory.tokens_per_second_per_replica or LAYOUT.prediction.tokens_per_second
+
+
+def test_the_plan_is_the_first_word_and_idle_replicas_do_not_change_it() -> None:
+    *_, (_, decision, memory) = steady(lambda _s: 0.5, objectives=TIGHT, latencies=waits(0.0))  # type: ignore[arg-type]
+    assert (decision.capacity_tokens_per_second, memory.tokens_per_second_per_replica) == (100.0, None)
+
+
+def test_a_long_queue_shows_what_a_replica_can_do() -> None:
+    queue = lambda _s: 5.0  # noqa: E731
+    assert capacity(waiting=queue, pace=lambda _s: 50.0) == pytest.approx(50)
+    assert capacity(waiting=lambda _s: 1.0, pace=lambda _s: 50.0) == 100, "one waits now and then anywhere"
+    assert capacity(waiting=queue, pace=lambda _s: 50.0, seconds=10) == 100, "too short to tell"
+
+
+def test_a_replica_that_just_started_teaches_nothing() -> None:
+    memory, cold = settled(1), (worker("w0", ready_since=NOW),)
+    for second in range(0, 20, 5):
+        seen = scope(cold, (sample("w0", NOW + second, 9, 8, generation_tokens_total=5.0 * second),))
+        _, memory = decide(seen, memory, NOW + second)
+    assert memory.tokens_per_second_per_replica is None
+
+
+def test_without_objectives_doing_more_than_was_known_corrects_what_was_known() -> None:
+    assert capacity(pace=lambda _s: 150.0) == pytest.approx(150)
+
+
+@pytest.mark.parametrize(
+    ("late_share", "pace", "low", "high"),
+    [
+        (0.0, 90.0, 107, 160),
+        (0.3, 90.0, 50, 94),
+        (0.08, 90.0, 100, 100),
+        (0.3, 40.0, 100, 100),
+        (0.3, 150.0, 100, 100),
+    ],
+    ids=[
+        "all in time at full pace: more",
+        "many late at full pace: less",
+        "as many late as the percentile allows: right",
+        "late with little to do: it is not the load",
+        "late while there are too few: it is not the replica",
+    ],
+)
+def test_the_share_of_late_requests_moves_the_capacity(
+    late_share: float, pace: float, low: float, high: float
+) -> None:
+    learned = capacity(objectives=TIGHT, latencies=waits(late_share), pace=lambda _s: pace)
+    assert low <= learned <= high
+
+
+def test_an_objective_that_cannot_be_met_lowers_the_capacity_to_half_and_no_further() -> None:
+    shape = {"objectives": TIGHT, "latencies": waits(1.0), "seconds": 1800}
+    memory = replace(settled(1), tokens_per_second_per_replica=100.0, predicted_tokens_per_second=100.0)
+    *_, (_, _, memory) = steady(
+        lambda _s: 4.0, pace=lambda s: max(50.0, 85.0 - s / 30), memory=memory, **shape
+    )  # type: ignore[arg-type]
+    assert memory.tokens_per_second_per_replica == pytest.approx(50, abs=5)
+
+
+def test_what_was_learned_is_carried_over_to_requests_that_the_plan_sees_differently() -> None:
+    memory = replace(settled(1), tokens_per_second_per_replica=80.0, predicted_tokens_per_second=100.0)
+    other = replace(LAYOUT, prediction=replace(LAYOUT.prediction, tokens_per_second=50.0))
+    decision, _ = decide(scope(fleet(1), (), layout=other), memory, NOW)
+    assert decision.capacity_tokens_per_second == 40
+
+
+def test_the_mean_request_is_guessed_then_measured() -> None:
+    seen = list(steady(lambda _s: 2.0, output=20.0))
+    assert seen[0][1].output_tokens == 256
+    assert seen[-1][1].output_tokens == pytest.approx(20)
+    assert seen[-1][1].demand_tokens_per_second == pytest.approx(40)
+    assert seen[-1][2].prompt_tokens == pytest.approx(10)
+
+
+def test_demand_is_arrivals_and_not_what_a_full_replica_makes() -> None:
+    *_, (_, decision, _) = steady(lambda _s: 10.0, pace=lambda _s: 60.0, spec=SPEC)
+    assert decision.tokens_per_second == pytest.approx(60)
+    assert decision.demand_tokens_per_second == pytest.approx(200)

@@ -1,0 +1,121 @@
+"""Demand a cold start ahead: what is learned, and when it is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import pi, sin
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scaling_cases import SPEC, settled, steady
+
+from inferfleet.scaling.foresight import BUCKETS, by_season, foresee, note, trusts
+from inferfleet.values import Foresight
+
+MONDAY = 1_799_625_600.0
+"""2027-01-11 00:00 UTC."""
+HOUR, DAY = 3600.0, 86400.0
+AHEAD = 300.0
+
+
+def walk(shape: Callable[[float], float], seconds: float, known: Foresight | None = None) -> Foresight:
+    known = known or Foresight()
+    begin = known.marked_at or MONDAY
+    for step in range(int(seconds / 60)):
+        at = begin + 60.0 * (step + 1)
+        known = note(known, shape(at - MONDAY), AHEAD, at)
+    return known
+
+
+def test_a_ramp_is_met_a_cold_start_ahead() -> None:
+    known = walk(lambda s: 100 + s / 10, 2 * HOUR)
+    ahead, by = foresee(known, 820.0, AHEAD, MONDAY + 2 * HOUR)
+    assert by == "trend"
+    assert ahead == pytest.approx(820 + AHEAD / 10, rel=0.02)
+
+
+def test_noise_is_no_trend_so_the_forecast_switches_itself_off() -> None:
+    rng = Random(1)
+    known = walk(lambda _s: 100 + rng.gauss(0, 20), 3 * HOUR)
+    assert not trusts(known, 0)
+    assert foresee(known, 100.0, AHEAD, MONDAY + 3 * HOUR) == (0.0, "")
+
+
+def test_a_trend_that_was_right_is_dropped_once_it_loses_and_trusted_again_later() -> None:
+    rng = Random(2)
+    ramp = walk(lambda s: 100 + s / 5, 2 * HOUR)
+    noise = walk(lambda _s: 1540 + rng.gauss(0, 200), 2 * HOUR, ramp)
+    again = walk(lambda s: 1540 + (s - 4 * HOUR) / 2, 2 * HOUR, noise)
+    assert [trusts(known, 0) for known in (ramp, noise, again)] == [True, False, True]
+
+
+def daily(seconds: float) -> float:
+    return 100 + 80 * sin(2 * pi * seconds / DAY)
+
+
+def rush(seconds: float) -> float:
+    """Every day at 9, the load is four times as high at once."""
+    return 400.0 if 9 * HOUR <= seconds % DAY < 17 * HOUR else 100.0
+
+
+def test_the_second_morning_is_known_from_the_first() -> None:
+    known = walk(rush, DAY + 9 * HOUR - 240)
+    now = MONDAY + DAY + 9 * HOUR - 240
+    ahead, by = foresee(known, 100.0, AHEAD, now)
+    assert "season" in by
+    assert ahead > 200
+    assert foresee(walk(rush, 9 * HOUR - 240), 100.0, AHEAD, MONDAY + 9 * HOUR - 240)[0] < 110
+
+
+def test_days_of_the_week_differ_once_they_were_seen() -> None:
+    weekday = lambda s: 300.0 if int(s // DAY) < 5 and 9 * HOUR <= s % DAY < 17 * HOUR else 100.0  # noqa: E731
+    known = walk(weekday, 7 * DAY)
+    monday, sunday = MONDAY + 7 * DAY + 9 * HOUR - 200, MONDAY + 6 * DAY + 9 * HOUR - 200
+    assert (by_season(known, 100.0, monday, AHEAD) or 0) > 150
+    assert (by_season(known, 100.0, sunday, AHEAD) or 0) == pytest.approx(100, rel=0.05)
+
+
+def test_the_state_is_one_week_of_ten_minutes_and_the_promises_under_way() -> None:
+    known = walk(daily, 2 * DAY)
+    assert len(known.week) == BUCKETS == 1008
+    assert sum(value >= 0 for value in known.week) == pytest.approx(288, abs=1)
+    assert len(known.promises) <= AHEAD / 60 + 1
+
+
+def test_a_silence_ends_a_trend() -> None:
+    known = walk(lambda s: 100 + s / 10, HOUR)
+    later = note(known, 50.0, AHEAD, MONDAY + 2 * HOUR)
+    assert (later.level, later.trend) == (50.0, 0.0)
+
+
+def test_the_excess_over_what_was_foreseen_sets_the_utilisation() -> None:
+    rng = Random(3)
+    calm = list(steady(lambda _s: 3.0, seconds=3600, spec=replace(SPEC, target_utilization=None)))
+    wild = list(
+        steady(
+            lambda _s: rng.choice((1.0, 5.0)),
+            seconds=3600,
+            every=60,
+            spec=replace(SPEC, target_utilization=None),
+        )
+    )
+    assert calm[0][1].utilization == 0.8
+    assert calm[-1][1].utilization == pytest.approx(0.95)
+    assert wild[-1][1].utilization < 0.8
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.floats(0, 10), min_size=5, max_size=60))
+def test_a_forecast_only_ever_adds(rates: list[float]) -> None:
+    """The same load, with and without foresight: never fewer replicas with it."""
+    memory = replace(settled(1), foresight=walk(lambda s: 10 + s / 50, 2 * HOUR))
+    shape = lambda s: rates[int(s // 5) % len(rates)]  # noqa: E731
+    with_it = steady(shape, memory=memory, seconds=200)
+    without = steady(shape, memory=replace(memory, foresight=Foresight()), seconds=200)
+    for (_, one, _), (_, other, _) in zip(with_it, without, strict=True):
+        reactive = max(count for law, count in one.laws if law != "forecast")
+        assert max(count for _, count in one.laws) >= reactive
+        assert max(count for _, count in one.laws) >= max(count for _, count in other.laws)
