@@ -28,7 +28,9 @@ def karpenter_cluster() -> Iterator[tuple[ApiCluster, karpenter.Karpenter]]:
         api = ApiCluster(cluster.kubectl.program, programs["helm"], cluster.kubeconfig)
         api.must("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
         api.must("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        yield api, karpenter.up(cluster, Progress())
+        ours = karpenter.up(cluster, Progress())
+        api.must("delete", "nodepools", "--all", "--timeout=60s")
+        yield api, ours
     finally:
         if cluster.started_here:
             cluster.down()
@@ -57,9 +59,7 @@ def world(
     assert running.metric("inferfleet_pass_failures_total") == failures, running.log.read_text()[-3000:]
     unhold = '{"metadata":{"finalizers":null}}'
     api.kubectl("patch", "infd", "llama", "-n", NAMESPACE, "--type=merge", "-p", unhold)
-    api.kubectl("delete", "infd,pdb", "--all", "-n", NAMESPACE)
-    api.kubectl("delete", "gpupools", "--all")
-    api.kubectl("delete", "pods", "--all", "-n", NAMESPACE, "--grace-period=0", "--force")
     ours.start()
-    api.must("delete", "nodepools,nodeclaims", "--all", "--timeout=60s")
+    api.kubectl("delete", "infd,pdb,pods", "--all", "-n", NAMESPACE, "--grace-period=0", "--force")
+    api.must("delete", "gpupools,nodepools,nodeclaims", "--all", "--timeout=60s")
     api.must("wait", "--for=delete", "nodes", "--all", "--timeout=60s")

@@ -104,26 +104,16 @@ def test_while_karpenter_does_not_run_that_is_said_and_nothing_is_tried_over_and
     world.eventually(lambda: world.condition("CapacityAvailable")[0] == "True", "all should be well again")
 
 
-def test_a_limit_that_is_reached_is_named(world: World):
-    world.apply(buying(within(GPU, "l4"), within(COUNT, "1"), limits={"nvidia.com/gpu": "1"}))
+def test_what_stands_in_the_way_of_a_machine_is_named(world: World):
     world.apply(gpu_pool())
     world.apply(deployment(replicas=2, capacity={"fallback": {"after": "60s"}}))
-    world.await_running(1)
 
-    def told() -> bool:
+    def told(code: str, part: str) -> bool:
         status, reason, message = world.condition("CapacityAvailable")
-        return (status, reason) == ("False", "NodePoolBlocked") and "1 GPUs of at most 1" in message
+        return (status, reason) == ("False", code) and part in message
 
-    world.eventually(told, "the limit should be named")
-    assert len(world.pods()) == 2
-
-
-def test_a_pool_that_no_nodepool_sells_is_told_so(world: World):
-    world.apply(gpu_pool())
-    world.apply(deployment())
-
-    def told() -> bool:
-        return world.condition("CapacityAvailable")[:2] == ("False", "NoNodePool")
-
-    world.eventually(told, "the missing NodePool should be named")
-    assert "g6.xlarge" in world.condition("CapacityAvailable")[2]
+    world.eventually(lambda: told("NoNodePool", "g6.xlarge"), "the missing NodePool should be named")
+    world.apply(buying(within(GPU, "l4"), within(COUNT, "1"), limits={"nvidia.com/gpu": "1"}))
+    world.await_running(1)
+    world.eventually(lambda: told("NodePoolBlocked", "1 GPUs of at most 1"), "the limit should be named")
+    assert len(world.pods()) == len(world.seen) == 2

@@ -80,7 +80,7 @@ def operator(
         )
     running = OperatorProcess(process, port, log)
     try:
-        answers = until(lambda: process.poll() is not None or running.http("/healthz")[0] == 200, seconds=20)
+        answers = until(lambda: process.poll() is not None or running.http("/healthz")[0] == 200, seconds=60)
         assert answers, log.read_text()
         assert process.poll() is None, log.read_text()
         yield running
