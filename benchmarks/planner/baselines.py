@@ -5,18 +5,13 @@ per GPU at the objectives, 0 where the split cannot run or misses them). Where a
 elsewhere (`calibration.py`), that best judges the planner too. The rules:
 
 - KAITO's: data parallel if the weights take less than half a GPU, else tensor parallel over the whole node,
-else a
-  pipeline over nodes (kaito-project/kaito, the estimator of its workspace controller).
+  else a pipeline over nodes (kaito-project/kaito, the estimator of its workspace controller).
 - vLLM's documented one: one GPU if it fits, else tensor parallel over as many GPUs as it takes, up to the
-node, else
-  a pipeline over nodes (docs.vllm.ai, "Parallelism and Scaling").
+  node, else a pipeline over nodes (docs.vllm.ai, "Parallelism and Scaling").
 - two lines: the smallest tensor parallelism with weights <= 0.45 of the memory, and weights read in at most
-0.30 of
-  the inter-token objective at 0.8 of the bandwidth.
-- llm-d-planner (0.3.3 on PyPI) is not in the table: it reads every model's tensors from the hub and picks
-from a
-  benchmark database behind a server, so nothing of it runs offline but its memory constants, which
-  `memory.py` uses as measurements.
+  0.30 of the inter-token objective at 0.8 of the bandwidth.
+
+llm-d-planner knows other models and loads: `llm_d.py` holds it beside this planner.
 """
 
 from __future__ import annotations
