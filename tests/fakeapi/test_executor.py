@@ -110,12 +110,26 @@ async def test_an_idle_pod_loses_what_protects_it_and_a_busy_one_gets_it_back(ri
     assert not labels.KEEP_NODE.keys() & pod(fake, "a")["metadata"]["annotations"].keys()
 
 
-async def test_the_gate_is_a_condition_beside_those_of_others(rig: Rig, fake: FakeApi):
+async def test_a_gate_that_closes_takes_ready_with_it_and_leaves_the_other_conditions(
+    rig: Rig, fake: FakeApi
+):
     uid = await existing(fake, "a")
-    pod(fake, "a")["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+    others = [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}]
+    pod(fake, "a")["status"] = {"conditions": others}
     await rig.executor.execute([SetServing("a", uid, serving=False, reason=WHY)])
     found = {c["type"]: (c["status"], c.get("reason")) for c in pod(fake, "a")["status"]["conditions"]}
-    assert found == {"Ready": ("True", None), labels.SERVING_GATE: ("False", "Test")}
+    assert found == {
+        "Ready": ("False", "ReadinessGatesNotReady"),
+        "ContainersReady": ("True", None),
+        labels.SERVING_GATE: ("False", "Test"),
+    }
+
+
+async def test_a_gate_that_opens_leaves_ready_to_the_kubelet(rig: Rig, fake: FakeApi):
+    uid = await existing(fake, "a")
+    await rig.executor.execute([SetServing("a", uid, serving=True, reason=WHY)])
+    (gate,) = pod(fake, "a")["status"]["conditions"]
+    assert (gate["type"], gate["status"]) == (labels.SERVING_GATE, "True")
 
 
 @pytest.mark.parametrize(

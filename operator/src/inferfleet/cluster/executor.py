@@ -135,14 +135,16 @@ class Executor:
                 raise
 
     async def _set_serving(self, action: SetServing) -> None:
-        condition = {
-            "type": labels.SERVING_GATE,
-            "status": "True" if action.serving else "False",
-            "reason": action.reason.code,
-            "message": action.reason.message,
-            "lastTransitionTime": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        }
-        body = {"metadata": {"uid": action.uid}, "status": {"conditions": [condition]}}
+        """Set the readiness gate; when it closes, say at once what follows from it.
+
+        Ready is the kubelet's to compute, and the endpoints wait for it: without that word of ours a dead
+        machine keeps its endpoints, and a busy one keeps them for as long as its kubelet takes. A kubelet that
+        lives sees a message that is not its own, and computes the same.
+        """
+        gate = _condition(labels.SERVING_GATE, action.serving, action.reason)
+        closed = Reason("ReadinessGatesNotReady", f"{labels.SERVING_GATE} is not True")
+        conditions = [gate] if action.serving else [gate, _condition("Ready", action.serving, closed)]
+        body = {"metadata": {"uid": action.uid}, "status": {"conditions": conditions}}
         path = PODS.path(self._namespace, action.pod, "status")
         self._seams.fold(await self._api.patch(path, body, kind=STRATEGIC_PATCH))
 
@@ -191,6 +193,16 @@ async def apply_objects(
             if not isinstance(error, ApiFailure) or error.status != NOT_FOUND:
                 problems.append(Reason(f"{kind}NotDeleted", f"{kind} {name}: {error}"))
     return tuple(problems), tried
+
+
+def _condition(kind: str, holds: bool, reason: Reason) -> dict[str, str]:
+    return {
+        "type": kind,
+        "status": "True" if holds else "False",
+        "reason": reason.code,
+        "message": reason.message,
+        "lastTransitionTime": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
 
 
 def _subject(action: Action) -> str:
