@@ -10,7 +10,7 @@ from functools import partial
 
 from inferfleet_demo.scene import NAME
 from inferfleet_faults.rows import Happened, Row, row
-from inferfleet_faults.stage import SPOT_NODES, Stage, hog
+from inferfleet_faults.stage import SAFE, SPOT_NODES, Stage, hog
 from inferfleet_faults.watching import PODS
 
 KARPENTER, AZURE, GKE = (
@@ -27,13 +27,17 @@ DENIED_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that happens; `replicas` is how many must be in service before, and are again after."""
+    """One thing that happens; `replicas` is how many must be in service before, and are again after.
+
+    `on_spot` is True where all but one of them must be on spot.
+    """
 
     title: str
     act: Callable[[Stage], Happened]
     replicas: int = 2
     replicas_after: int = 2
     way_back_seconds: float = 300.0
+    on_spot: bool = True
 
 
 def prove(stage: Stage, fault: Fault, *, way_back: bool = True) -> Row:
@@ -42,7 +46,7 @@ def prove(stage: Stage, fault: Fault, *, way_back: bool = True) -> Row:
     Without the `way_back` the row ends with its replacements in service.
     """
     print(f"\n{fault.title}", flush=True)
-    stage.settle(fault.replicas)
+    stage.settle(fault.replicas, on_spot=fault.on_spot)
     counted, begin = stage.lost(), time.time()
     time.sleep(2.0)
     happened = fault.act(stage)
@@ -57,7 +61,7 @@ def prove(stage: Stage, fault: Fault, *, way_back: bool = True) -> Row:
 
     watching.until("the replacements Ready", replaced, REPLACED_SECONDS)
     if way_back:
-        stage.settle(fault.replicas_after, fault.way_back_seconds)
+        stage.settle(fault.replicas_after, fault.way_back_seconds, on_spot=fault.on_spot)
     asked = stage.requests.begun(begin, time.time())
     done = row(fault.title, happened, watching, asked, stage.lost() - counted)
     print(done, flush=True)
@@ -98,7 +102,7 @@ def unannounced(stage: Stage) -> Happened:
 
 def pod_deleted(stage: Stage) -> Happened:
     """Somebody deletes a worker's pod."""
-    victim = stage.stable()
+    victim = stage.watching.staying()[0]
     stage.await_busy([victim])
     at = stage.watching.delete(f"{PODS}/{victim.name}")
     return Happened(at, (victim,), 1)
@@ -106,7 +110,7 @@ def pod_deleted(stage: Stage) -> Happened:
 
 def node_drained(stage: Stage) -> Happened:
     """An administrator drains the node of the worker on stable capacity, and gives it back afterwards."""
-    victim = stage.stable()
+    victim = next(pod for pod in stage.watching.staying() if pod.node != SAFE)
     node = str(victim.node)
     stage.await_busy([victim])
     at = stage.watching.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": True}})
@@ -166,15 +170,15 @@ FAULTS: dict[str, Fault] = {
     "notice-30": _announced("spot node announced 30 s ahead, then killed", AZURE),
     "notice-15": _announced("spot node announced 15 s ahead, then killed", GKE),
     "no-notice": Fault("spot node killed without notice", unannounced),
-    "pod-deleted": Fault("`kubectl delete pod`", pod_deleted),
-    "node-drained": Fault("`kubectl drain` of a node", node_drained),
+    "pod-deleted": Fault("`kubectl delete pod`", pod_deleted, on_spot=False),
+    "node-drained": Fault("`kubectl drain` of a node", node_drained, on_spot=False),
     "operator-killed": Fault(
         "the same 30 s, and the operator killed as the drain begins",
         partial(announced, AZURE, beside=Stage.kill_the_operator),
     ),
     "two-zones": _announced("spot of two zones announced 30 s ahead, then killed", AZURE, 3),
-    "scale-down": Fault("scale-down by one", scaled_down, replicas=3),
-    "rollout": Fault("rollout of a new pod template", rolled_out),
+    "scale-down": Fault("scale-down by one", scaled_down, replicas=3, on_spot=False),
+    "rollout": Fault("rollout of a new pod template", rolled_out, on_spot=False),
     "denied": Fault("spot denied for ten minutes", partial(spot_denied, DENIED_SECONDS)),
 }
 SHORT = ("operator-killed", "no-notice", "pod-deleted")

@@ -44,8 +44,8 @@ class Stage:
     watching: Watching
     requests: Requests
 
-    def settle(self, replicas: int, seconds: float = 300) -> None:
-        """Ask for so many replicas, one of them on stable capacity, the rest on spot; wait until it is so."""
+    def settle(self, replicas: int, seconds: float = 300, *, on_spot: bool = True) -> None:
+        """Ask for so many replicas, with `on_spot` all but one there; wait until they are in service."""
         self.scale(replicas)
         revision = eventually("the change planned", self._revision, seconds=60)
 
@@ -54,12 +54,12 @@ class Stage:
             spot = [pod for pod in pods if pod.capacity == "spot"]
             return (
                 len(pods) == replicas
-                and len(spot) == replicas - 1
+                and (not on_spot or len(spot) == replicas - 1)
                 and all(pod.ready and not pod.leaving and pod.name in serving for pod in pods)
                 and all(pod.revision == revision for pod in pods)
             )
 
-        self.watching.until(f"{replicas} replicas in service, {replicas - 1} on spot", settled, seconds)
+        self.watching.until(f"{replicas} replicas in service", settled, seconds)
 
     def _revision(self) -> str | None:
         """The revision that the operator wants; None while it has not planned what is written."""
@@ -81,10 +81,6 @@ class Stage:
     def spot(self) -> list[Pod]:
         """The spot workers that stay."""
         return [pod for pod in self.watching.staying() if pod.capacity == "spot"]
-
-    def stable(self) -> Pod:
-        """The one worker that is not on spot."""
-        return next(pod for pod in self.watching.staying() if pod.capacity != "spot")
 
     def status(self) -> dict[str, Any]:
         """The deployment's status."""
