@@ -18,7 +18,10 @@ from inferfleet_demo.kube import eventually
 from inferfleet_demo.scene import NAME, NAMESPACE, OPERATOR_NAMESPACE, Scene
 from inferfleet_faults.requests import Requests, clients_running
 from inferfleet_faults.watching import Pod, Watching
+from inferfleet_local import cluster, real
 from inferfleet_local.images import PAUSE_IMAGE
+from inferfleet_local.real import NodeAct
+from inferfleet_local.state import Flavour, locked, places
 
 SAFE, RESERVED = "if-node-1", "if-node-3"
 SPOT_NODES = ("if-node-2", "if-node-4")
@@ -109,17 +112,20 @@ class Stage:
     def kill(self, node: str) -> float:
         """Take a node's power; the instant before."""
         before = time.time()
-        self._machine("kill", node)
+        self._machine(NodeAct.KILL, node)
         return before
 
     def start(self, node: str) -> None:
         """Boot a node and take off what announced its end."""
-        self._machine("start", node)
+        self._machine(NodeAct.START, node)
         self.untaint(node)
 
-    def _machine(self, act: str, node: str) -> None:
+    def _machine(self, act: NodeAct, node: str) -> None:
         self.scene.did(f"node {act} {node}")
-        self.scene.kube.run(sys.executable, "-m", "inferfleet_local", "node", act, node)
+        where = places(cluster.DEFAULT_NAMES[Flavour.NODES])
+        with locked(where):
+            record = cluster.existing(where)
+            real.act_on_node(where, record, cluster.ready_programs(where, record), node, act)
 
     def in_flight(self, pod: Pod) -> int:
         """What a worker itself says to have in flight."""

@@ -138,8 +138,8 @@ class Executor:
         """Set the readiness gate; when it closes, say at once what follows from it.
 
         Ready is the kubelet's to compute, and the endpoints wait for it: without that word of ours a dead
-        machine keeps its endpoints, and a busy one keeps them for as long as its kubelet takes. A kubelet that
-        lives sees a message that is not its own, and computes the same.
+        machine keeps its endpoints, and a busy one keeps them for as long as its kubelet takes. A kubelet
+        that lives sees a message that is not its own, and computes the same.
         """
         gate = _condition(labels.SERVING_GATE, action.serving, action.reason)
         closed = Reason("ReadinessGatesNotReady", f"{labels.SERVING_GATE} is not True")
