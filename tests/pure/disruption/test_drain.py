@@ -134,8 +134,9 @@ def test_a_going_node_makes_its_workers_leave_with_a_margin(
     ("changes", "cause"),
     [
         ({"disruption": Reason("EvictionByEvictionAPI", "evicted")}, CAUSE.NODE_DRAIN),
-        ({"disruption": Reason("DeletionByTaintManager", "tainted")}, CAUSE.INTERRUPTION),
-        ({"disruption": Reason("PreemptionByScheduler", "preempted")}, CAUSE.INTERRUPTION),
+        ({"disruption": Reason("DeletionByTaintManager", "tainted")}, CAUSE.NODE_DRAIN),
+        ({"disruption": Reason("PreemptionByScheduler", "preempted")}, CAUSE.NODE_DRAIN),
+        ({"disruption": Reason("TerminationByKubelet", "node shutdown")}, CAUSE.INTERRUPTION),
         ({"deleted_at": NOW + 30}, CAUSE.NODE_DRAIN),
         ({"drain": Drain(CAUSE.SCALE_DOWN, 900.0, None)}, CAUSE.SCALE_DOWN),
         ({"phase": PodPhase.FAILED}, CAUSE.NODE_DRAIN),
@@ -208,6 +209,16 @@ def test_at_the_deadline_it_is_deleted_with_a_short_grace_whatever_runs() -> Non
     assert isinstance(gone, DeletePod)
     assert (gone.reason.code, gone.grace_seconds) == ("DeadlineReached", 5)
     assert "3 requests in flight" in gone.reason.message
+
+
+def test_one_that_the_kubelet_is_ending_is_not_cut_off_before_the_kubelet_must() -> None:
+    leaving = worker(
+        serving=False,
+        ready=False,
+        drain=Drain(CAUSE.INTERRUPTION, 700.0, NOW),
+        disruption=Reason("TerminationByKubelet", "node shutdown"),
+    )
+    assert step(leaving, [worker("other")], heard(phase="refusing", in_flight=3)) == ()
 
 
 def test_one_that_is_not_heard_is_left_until_the_deadline() -> None:

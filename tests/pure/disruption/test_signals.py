@@ -151,6 +151,16 @@ def test_what_is_no_signal_is_none(seen: Node) -> None:
     assert only(seen) is None
 
 
+def test_a_node_that_shuts_down_is_not_lost_before_it_falls_silent() -> None:
+    going = node(labels=GKE_SPOT, shutting_down=True, not_ready_since=NOW - 20)
+    found = only(going)
+    assert found is not None
+    assert (found.kind, found.deadline) == (KIND.INTERRUPTION, NOW - 5)
+    silent = only(replace(going, shutting_down=False))
+    assert silent is not None
+    assert silent.kind is KIND.LOST
+
+
 def test_duplicates_are_one_and_the_most_urgent_rules_with_the_earliest_deadline() -> None:
     found = only(
         node(

@@ -123,7 +123,7 @@ def _silent(sights: Sights, now: float) -> Iterable[Interruption]:
         pod.node for worker in sights.workers if worker.leader.serving is not None for pod in worker.pods
     } - heard
     for node in sights.nodes if heard else ():
-        if node.not_ready_since is not None and node.name in silent:
+        if node.not_ready_since is not None and not node.shutting_down and node.name in silent:
             yield Interruption(
                 InterruptionKind.LOST, node.name, now, now, "NotReady, and its workers are silent"
             )

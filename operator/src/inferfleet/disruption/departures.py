@@ -21,6 +21,9 @@ from inferfleet.values import (
 CAUSES = tuple(DrainCause)
 """Causes from the weakest to the strongest, as they are declared."""
 
+BY_KUBELET = "TerminationByKubelet"
+"""The reason of DisruptionTarget when the kubelet itself ends a pod."""
+
 PARTIAL_GROUP_SECONDS = 60.0
 """How long the pods of one replica may take to appear all; what is still missing then was lost in a crash."""
 
@@ -80,14 +83,18 @@ def _interrupted(worker: Worker, scene: Scene) -> Departure | None:
 
 
 def _pod_disrupted(worker: Worker, scene: Scene) -> Departure | None:
-    """The control plane announced that it will end a pod (condition DisruptionTarget)."""
+    """A pod is about to be ended (condition DisruptionTarget).
+
+    By the kubelet when its machine shuts down or runs short; by everybody else with a deletion that follows
+    and says by when.
+    """
     disruption = next((pod.disruption for pod in worker.pods if pod.disruption), None)
     if disruption is None:
         return None
-    evicted = disruption.code == "EvictionByEvictionAPI"
-    cause = DrainCause.NODE_DRAIN if evicted else DrainCause.INTERRUPTION
-    deadline = None if evicted else scene.now + AZURE_NOTICE_SECONDS - scene.spec.drain.margin_seconds
-    return Departure(worker, Drain(cause, scene.now, deadline), disruption)
+    if disruption.code != BY_KUBELET:
+        return Departure(worker, Drain(DrainCause.NODE_DRAIN, scene.now, None), disruption)
+    deadline = scene.now + AZURE_NOTICE_SECONDS - scene.spec.drain.margin_seconds
+    return Departure(worker, Drain(DrainCause.INTERRUPTION, scene.now, deadline), disruption)
 
 
 def _pod_deleted(worker: Worker, scene: Scene) -> Departure | None:

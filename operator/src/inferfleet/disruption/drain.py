@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from inferfleet.disruption.departures import Departure, Scene
+from inferfleet.disruption.departures import BY_KUBELET, Departure, Scene
 from inferfleet.values import (
     Action,
     AnnounceDrain,
@@ -167,8 +167,9 @@ def _idle(turn: _Turn, _scene: Scene) -> Reason | None:
 
 
 def _overdue(turn: _Turn, scene: Scene) -> Reason | None:
-    """The time is up."""
-    if turn.drain.deadline is None or scene.now < turn.drain.deadline:
+    """The time is up. What the kubelet is ending already it cuts off itself, and not before it must."""
+    ending = any(pod.disruption and pod.disruption.code == BY_KUBELET for pod in turn.worker.pods)
+    if turn.drain.deadline is None or scene.now < turn.drain.deadline or ending:
         return None
     left = turn.sample.in_flight if turn.sample else 0
     return Reason("DeadlineReached", f"drain for {turn.drain.cause} is over with {left} requests in flight")

@@ -242,9 +242,9 @@ def _deletion(sight: Sight, _now: float) -> Iterable[Found]:
 
 
 def _not_ready(sight: Sight, now: float) -> Iterable[Found]:
-    """The kubelet is silent for too long to come back in time."""
-    node = sight.node
-    if node.not_ready_since is not None and now - node.not_ready_since >= NOT_READY_GRACE_SECONDS:
+    """The kubelet is silent for too long to come back in time. One that shuts down still serves its pods."""
+    node, since = sight.node, sight.node.not_ready_since
+    if since is not None and not node.shutting_down and now - since >= NOT_READY_GRACE_SECONDS:
         yield f"NotReady for over {NOT_READY_GRACE_SECONDS:g} s", Signal(LOST, 0.0)
 
 
