@@ -167,11 +167,15 @@ class SmallWorld:
         """Restart the operator: only what it wrote into the status, as JSON, is known afterwards."""
         if self.last is None:
             return
-        written = status_from_plan(
+        text = self.status().model_dump_json(by_alias=True, exclude_none=True)
+        self.memory = memory_from_status(InferenceDeploymentStatus.model_validate_json(text))
+
+    def status(self) -> InferenceDeploymentStatus:
+        """What the operator writes of its last plan."""
+        assert self.last is not None
+        return status_from_plan(
             self.last, InferenceDeploymentStatus(), self.spec.generation, self.now, observed=self.observe()
         )
-        text = written.model_dump_json(by_alias=True, exclude_none=True)
-        self.memory = memory_from_status(InferenceDeploymentStatus.model_validate_json(text))
 
     # -- what is seen of it ---------------------------------------------------------------------------------
 

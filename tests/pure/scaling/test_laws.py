@@ -91,11 +91,13 @@ def test_the_token_law(changes: dict[str, object], expected: dict[str, int]) -> 
         ({"running": 16.0, "in_system_lately": 16.0}, {"running": 3}),
         ({"running": 16.0, "in_system_lately": 6.0}, {"running": 1}),
         ({"running": 16.0, "in_system_lately": 16.0, "slots": 0.0}, {}),
+        ({"running": 2.0, "in_system_lately": 2.0, "kv_usage": 1.7}, {"running": 3}),
     ],
     ids=[
         "full batches ask for more before a queue forms",
         "a moment's crowd is not the mean",
         "without a known batch the law is silent",
+        "full caches ask for more while batches are small",
     ],
 )
 def test_the_running_law(changes: dict[str, object], expected: dict[str, int]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
 from inferfleet.telemetry.logs import configure_logs
 from inferfleet.telemetry.metrics import Metrics
+from inferfleet.values import Reason, ScalingDecision
 
 
 def test_all_series_carry_the_operators_name():
@@ -19,6 +21,34 @@ def test_all_series_carry_the_operators_name():
     lines = metrics.exposition().decode().splitlines()
     assert 'inferfleet_actions_total{kind="CreateWorker"} 1.0' in lines
     assert all(line.startswith(("#", "inferfleet_")) for line in lines)
+
+
+def test_a_decision_is_shown_with_its_numbers_and_the_last_one_is_gone() -> None:
+    metrics = Metrics()
+    decision = ScalingDecision(
+        desired=4,
+        reason=Reason("ScalingUp", ""),
+        laws=(("queue", 1), ("tokens", 4)),
+        limited_by="scale-up rate, bounds",
+        demand_tokens_per_second=1500.0,
+        foreseen_by="trend",
+        panic=True,
+    )
+    metrics.decisions.observe("ns", "llama", replace(decision, limited_by="evidence", ttft_seconds=1.0))
+    metrics.decisions.observe("ns", "llama", decision)
+    told = metrics.exposition().decode().splitlines()
+    ours = 'deployment="llama"'
+    for line in (
+        f'inferfleet_scaling_law_replicas{{{ours},law="tokens",namespace="ns"}} 4.0',
+        f'inferfleet_scaling_limited{{{ours},limit="bounds",namespace="ns"}} 1.0',
+        f'inferfleet_scaling_demand_tokens_per_second{{{ours},namespace="ns"}} 1500.0',
+        f'inferfleet_scaling_forecast_trusted{{{ours},forecast="trend",namespace="ns"}} 1.0',
+        f'inferfleet_scaling_panic{{{ours},namespace="ns"}} 1.0',
+    ):
+        assert line in told
+    assert not any('limit="evidence"' in line or "ttft_seconds{" in line for line in told)
+    metrics.forget("ns", "llama")
+    assert "llama" not in metrics.exposition().decode()
 
 
 def test_a_deployment_that_is_gone_leaves_no_series():

@@ -59,13 +59,12 @@ def token_rate(load: Load, rules: Rules) -> int:
 
 
 def running_requests(load: Load, rules: Rules) -> int:
-    """Requests in the batches over the batch of one replica at the target utilisation.
+    """Batches over the batch of one replica, and caches over its cache, at the target utilisation.
 
     A queue is 0 until saturation; this law sees saturation come, and holds what a queue no longer asks for.
     """
-    if load.slots <= 0:
-        return 0
-    return _ceil(min(load.running, load.in_system_lately) / (load.slots * rules.utilization))
+    batches = min(load.running, load.in_system_lately) / load.slots if load.slots > 0 else 0.0
+    return _ceil(max(batches, load.kv_usage) / rules.utilization)
 
 
 def latency(load: Load, rules: Rules) -> int:

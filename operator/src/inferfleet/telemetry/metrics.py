@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from inferfleet.telemetry.decision_metrics import DecisionMetrics
 from inferfleet.values import LossCause, Plan
 
 PASS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -34,6 +35,7 @@ class Metrics:
     dollars_per_million_tokens: Gauge = field(init=False)
     replicas_spot_ready: Gauge = field(init=False)
     lost_requests: Gauge = field(init=False)
+    decisions: DecisionMetrics = field(init=False)
 
     def __post_init__(self) -> None:
         def make(kind: type, name: str, text: str, labels: Iterable[str] = (), **options: object) -> None:
@@ -58,6 +60,7 @@ class Metrics:
         make(Gauge, "dollars_per_million_tokens", "Cost of a million tokens.", DEPLOYMENT)
         make(Gauge, "replicas_spot_ready", "Replicas in service on spot.", DEPLOYMENT)
         make(Gauge, "lost_requests", "Requests that were cut off, so far.", (*DEPLOYMENT, "cause"))
+        object.__setattr__(self, "decisions", DecisionMetrics(self.registry))
 
     def observe_plan(self, namespace: str, name: str, plan: Plan) -> None:
         """Show what a pass found and wants."""
@@ -73,6 +76,7 @@ class Metrics:
         if plan.decision:
             self.queue.labels(namespace, name).set(plan.decision.queue)
             self.tokens_per_second.labels(namespace, name).set(plan.decision.tokens_per_second)
+            self.decisions.observe(namespace, name, plan.decision)
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop the series of a deployment that is gone."""
@@ -87,6 +91,7 @@ class Metrics:
         ):
             if (namespace, name) in series._metrics:  # noqa: SLF001 - `remove` raises for an unknown one
                 series.remove(namespace, name)
+        self.decisions.forget(namespace, name)
         self.lost_requests.remove_by_labels({"namespace": namespace, "deployment": name})
 
     def exposition(self) -> bytes:
