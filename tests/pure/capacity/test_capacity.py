@@ -170,8 +170,14 @@ def test_one_interruption_casts_suspicion_on_its_zone(
     allocation = ask(5, (*workers(od=1), *others), pool=offers, lost=interrupted(NOW))
     assert kinds(allocation).split() == ["on-demand"] * expected
     held = (*workers(od=1 + expected), *others)
-    later = ask(5, held, pool=offers, memory=allocation.memory)
-    assert (later.placements, later.surplus) == ((), ()), "what stands in is held when the suspicion is over"
+    full = tuple(replace(o, free_gpus=0) if o.capacity_type is OD else o for o in offers.offers)
+    again = ask(5, held, pool=replace(offers, offers=full), memory=allocation.memory, lost=interrupted(NOW))
+    assert (again.placements, again.surplus) == ((), ()), "they are not let go because they took the room"
+    over = ask(5, held, pool=offers, memory=allocation.memory)
+    certain = 4 - sum(w.ready or w.offer.zone == "b" for w in others)
+    assert dict(over.surplus).get(OD, 0) == expected - certain, (
+        "without suspicion only what is missing is held"
+    )
 
 
 def test_lost_spot_is_covered_by_on_demand_at_once() -> None:

@@ -69,8 +69,8 @@ def mix(
         counted = sum(_counts(worker, suspected, market) for worker in spot)
         missing = max(0, nominal.spot - counted)
         suspects = sum(worker.ready and worker.offer in suspected for worker in spot)
-        likely = min(math.ceil(SUSPECT_SHARE * suspects), market.room(CapacityType.ON_DEMAND))
-        covered = min(nominal.spot, max(missing + likely, standing_in))
+        had = max(0, standing_in - missing) + market.room(CapacityType.ON_DEMAND)
+        covered = min(nominal.spot, missing + min(math.ceil(SUSPECT_SHARE * suspects), had))
         return _cover(nominal, min(full.spot, len(spot)), covered, "spot is short")
     if standing_in > 0 and ready < nominal.spot:
         covered = min(standing_in, nominal.spot - ready)
