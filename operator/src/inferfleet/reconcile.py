@@ -70,7 +70,7 @@ def plan(observed: Observed, now: float) -> Plan:
     lost, accounts = _settle(observed, samples, scene)
     silent = disruption.find_silent(given.fleet.staying, accounts, now)
     actions = (*_act(observed, given, decision, scene, silent), *protections)
-    measured, drift = _corrected(choice.layout, spec.workload, samples, memory.tokens_per_second_per_replica)
+    measured, drift = _corrected(choice.layout, spec.workload, samples, memory.busy_tokens_per_second)
     found = conditions.Findings(
         observed=observed,
         layout=choice.layout,

@@ -68,6 +68,7 @@ MEMORY = ScalingMemory(
     changed_at=1_800_000_000.0,
     tokens_per_second_per_replica=412.5,
     predicted_tokens_per_second=502.0,
+    busy_tokens_per_second=640.0,
     prompt_tokens=1155.3,
     output_tokens=211.2,
     cold_starts=(61.5, 240.0),

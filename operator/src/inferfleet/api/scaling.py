@@ -96,6 +96,8 @@ class ScalingStatus(StatusPart):
     """Learned capacity of one replica, none while it is the plan's."""
     predicted_tokens_per_second: float | None = None
     """What the plan predicted when that was learned."""
+    busy_tokens_per_second: float | None = None
+    """What a replica with a long queue made: the most that it can do."""
     prompt_tokens: float | None = None
     """Prompt tokens of the mean request."""
     output_tokens: float | None = None
@@ -115,6 +117,7 @@ def scaling_status(decision: ScalingDecision | None, memory: ScalingMemory) -> S
         changed_at=maybe_timestamp(memory.changed_at),
         tokens_per_second_per_replica=_rounded(memory.tokens_per_second_per_replica),
         predicted_tokens_per_second=_rounded(memory.predicted_tokens_per_second),
+        busy_tokens_per_second=_rounded(memory.busy_tokens_per_second),
         prompt_tokens=_rounded(memory.prompt_tokens),
         output_tokens=_rounded(memory.output_tokens),
         cold_starts=[round(seconds, 1) for seconds in memory.cold_starts],
@@ -155,6 +158,7 @@ def scaling_memory(scaling: ScalingStatus) -> ScalingMemory:
         changed_at=maybe_instant(scaling.changed_at),
         tokens_per_second_per_replica=scaling.tokens_per_second_per_replica,
         predicted_tokens_per_second=scaling.predicted_tokens_per_second,
+        busy_tokens_per_second=scaling.busy_tokens_per_second,
         prompt_tokens=scaling.prompt_tokens,
         output_tokens=scaling.output_tokens,
         cold_starts=tuple(scaling.cold_starts),

@@ -100,11 +100,12 @@ class ScalingMemory:
     from then on) pairs for the rate limits; `starting`, the workers that were seen before they first
     served; `served_since`, when the replicas in service (`served`) last became more; `learned_at`, when
     latencies last moved the capacity, and `tried` and `missed` the requests that have put it to the test
-    since, and those of them that missed an objective; `busy_tokens_per_second`, what a replica with a long
-    queue made; `panic_until`. They are lost with the process, which makes scaling hold until a window is full
-    again. The rest is kept in status: `tokens_per_second_per_replica` is the learned capacity while the
-    plan predicted `predicted_tokens_per_second`; `prompt_tokens` and `output_tokens` are the mean request;
-    `cold_starts` are the last seconds from creation to Ready.
+    since, and those of them that missed an objective; `panic_until`. They are lost with the process, which
+    makes scaling hold until a window is full again. The rest is kept in status:
+    `tokens_per_second_per_replica` is the learned capacity while the plan predicted
+    `predicted_tokens_per_second`; `busy_tokens_per_second` is what one with a long queue made;
+    `prompt_tokens` and `output_tokens` are the mean request; `cold_starts` are the last seconds from
+    creation to Ready.
     """
 
     samples: tuple[EngineSample, ...] = ()
