@@ -1,0 +1,289 @@
+"""Hold the simulated engine against a real one: `python benchmarks/simulator/calibration.py PYTHON MODEL`.
+
+PYTHON is that of an environment with vLLM for CPU, MODEL a folder with a small model. In each round the step
+model is fitted to the engine (decode batches of several sizes and lengths, prompts of several lengths by
+themselves); then Poisson arrivals are served by the engine and by the simulator. The fit knows nothing of the
+arrivals. Printed are both figures for each round, and the median error over the rounds.
+
+The real engine runs in the process of `engine_clock.py`, on its own processor time: scheduler, KV cache and
+model are real, the API server takes no part. On a machine that does other work the time of a step still varies
+with what shares its caches, between fit and replay too: what that does to the figures stands in the spread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, linear_regression, median
+from typing import Any, Final
+
+from inferfleet.planning.speed import StepModel
+from inferfleet.simulate.clock import Clock
+from inferfleet.simulate.engine import Engine, Job, Limits
+from inferfleet.simulate.generate import Generated, Sizes, constant
+from inferfleet.simulate.policy import Request
+from inferfleet.simulate.step_times import StepTimes
+
+SLOTS, BUDGET, LENGTH = 8, 256, 2048
+LIMITS = Limits(SLOTS, BUDGET, 1_000_000)
+ENGINE = {
+    "enforce_eager": True,
+    "max_model_len": LENGTH,
+    "max_num_seqs": SLOTS,
+    "max_num_batched_tokens": BUDGET,
+    "enable_prefix_caching": False,
+}
+SETTINGS = {
+    "VLLM_TARGET_DEVICE": "cpu",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+}
+SHORT, LONG, DECODED = 16, 1000, 48
+BATCHES = (1, 2, 4, SLOTS)
+PROMPTS, REPEATS = (16, 64, 128, 240), 5
+SIZES: Final = Sizes(200, 60, 0.8, 0.8)
+LONGEST = (1200, 600)
+LOOK_SECONDS = 0.05
+ZERO: Final = StepModel(
+    stages=1,
+    ranks=1,
+    dense_seconds=0.0,
+    dense_seconds_per_token=0.0,
+    expert_seconds=0.0,
+    expert_seconds_per_token=0.0,
+    expert_hit=0.0,
+    head_seconds=0.0,
+    head_seconds_per_token=0.0,
+    context_seconds_per_token=0.0,
+    window_seconds=(),
+    state_seconds=0.0,
+    prefill_seconds_per_context_token=0.0,
+    prefill_window_seconds=(),
+    exchange_seconds=0.0,
+    exchange_seconds_per_token=0.0,
+    hop_seconds=0.0,
+    hop_seconds_per_token=0.0,
+    overhead_seconds=0.0,
+    overhead_seconds_per_sequence=0.0,
+)
+
+Ended = tuple[float, float, float, int]
+"""Arrival, first token, last token, tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What became of each request, and (instant, running, waiting) as it went."""
+
+    ended: Sequence[Ended]
+    looks: Sequence[tuple[float, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a course came to; queues are means over time, from the first arrival to the last."""
+
+    tokens_per_second: float
+    ttft_mean: float
+    ttft_p90: float
+    mean_itl: float
+    in_system: float
+    waiting: float
+
+
+class RealEngine:
+    """The process of `engine_clock.py`."""
+
+    def __init__(self, python: str, model: str) -> None:
+        """Start it; the first order waits for it."""
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        self._process = subprocess.Popen(
+            [python, str(Path(__file__).with_name("engine_clock.py")), model, json.dumps(ENGINE)],
+            env=environment | SETTINGS,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def serve(self, requests: Sequence[Request]) -> Course:
+        """The requests on the real engine."""
+        streams = self._process.stdin, self._process.stdout
+        assert streams[0]
+        assert streams[1]
+        streams[0].write(json.dumps(requests) + "\n")
+        streams[0].flush()
+        answer = streams[1].readline()
+        if not answer:
+            raise SystemExit(f"the engine ended with {self._process.wait()}")
+        found: dict[str, Any] = json.loads(answer)
+        return Course([tuple(each) for each in found["ended"]], [tuple(each) for each in found["looks"]])
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(60)
+
+
+def fit(engine: RealEngine) -> StepModel:
+    """Coefficients of a step from decode paces by batch and length, and first tokens by length."""
+    paces: dict[tuple[int, int], float] = {}
+    for prompt in (SHORT, LONG):
+        for batch in BATCHES:
+            course = engine.serve([Request(0.0, prompt, DECODED)] * batch)
+            ends = min(last for _, _, last, _ in course.ended)
+            begins = max(first for _, first, _, _ in course.ended)
+            paces[batch, prompt] = (ends - begins) / sum(begins < at <= ends for at, _, _ in course.looks)
+    growth = [(paces[batch, LONG] - paces[batch, SHORT]) / (batch * (LONG - SHORT)) for batch in BATCHES]
+    context = max(0.0, median(growth))
+    bare = [paces[batch, SHORT] - context * batch * (SHORT + DECODED / 2) for batch in BATCHES]
+    each, fixed = linear_regression(BATCHES, bare)
+    firsts = [
+        median(engine.serve([Request(0.0, prompt, 1)]).ended[0][1] for _ in range(REPEATS))
+        for prompt in PROMPTS
+    ]
+    per_token = max(0.0, linear_regression(PROMPTS, firsts)[0])
+    long = median(engine.serve([Request(0.0, LONG, 1)]).ended[0][1] for _ in range(REPEATS))
+    chunks = -(-LONG // BUDGET)
+    return replace(
+        ZERO,
+        overhead_seconds=fixed,
+        exchange_seconds_per_token=per_token,
+        overhead_seconds_per_sequence=each - per_token,
+        context_seconds_per_token=context,
+        prefill_seconds_per_context_token=max(
+            0.0, (long - chunks * fixed - LONG * per_token) / (LONG * LONG / 2)
+        ),
+    )
+
+
+def imitate(requests: Sequence[Request], step: StepModel) -> Course:
+    """The requests on the simulated engine."""
+    clock, notes = Clock(), Notes()
+    engine = Engine("engine", StepTimes(step), LIMITS, notes, clock.post)
+    looks, look = [], 0.0
+    for request in requests:
+        while look < request.at:
+            clock.run(look)
+            looks.append((look, engine.in_flight - engine.waiting, engine.waiting))
+            look += LOOK_SECONDS
+        clock.run(request.at)
+        engine.accept(Job(request.at, request.prompt_tokens, request.output_tokens), request.at)
+    clock.run(1e9)
+    return Course(notes.ended, looks)
+
+
+class Notes:
+    """A sink that keeps when each request began and ended."""
+
+    def __init__(self) -> None:
+        """Nothing has ended."""
+        self.ended: list[Ended] = []
+
+    def started(self, job: Job, now: float) -> None:
+        """Nothing: the job itself knows."""
+
+    def finished(self, job: Job, now: float) -> None:
+        """Keep it."""
+        self.ended.append((job.at, job.first_at, now, job.output))
+
+
+def figures(course: Course) -> Figures:
+    """Sum a course up; what ran and waited is looked up at even times, until the last arrival."""
+    ttfts = sorted(first - at for at, first, _, _ in course.ended)
+    itls = [(last - first) / (tokens - 1) for _, first, last, tokens in course.ended if tokens > 1]
+    arrived = max(at for at, _, _, _ in course.ended)
+    lasted = max(last for _, _, last, _ in course.ended) - min(at for at, _, _, _ in course.ended)
+    instants = [at for at, _, _ in course.looks]
+    found = []
+    for index in range(int(arrived / LOOK_SECONDS)):
+        place = bisect_right(instants, index * LOOK_SECONDS) - 1
+        found.append(course.looks[place][1:] if place >= 0 else (0, 0))
+    return Figures(
+        sum(tokens for _, _, _, tokens in course.ended) / lasted,
+        fmean(ttfts),
+        ttfts[int(len(ttfts) * 0.9)],
+        fmean(itls),
+        fmean(running + waiting for running, waiting in found),
+        fmean(waiting for _, waiting in found),
+    )
+
+
+def arrivals(rate: float, seconds: float, seed: int) -> list[Request]:
+    """Poisson arrivals of lognormal sizes within the engine's length."""
+    return [
+        request._replace(
+            prompt_tokens=min(request.prompt_tokens, LONGEST[0]),
+            output_tokens=max(2, min(request.output_tokens, LONGEST[1])),
+        )
+        for request in Generated(constant(rate, seconds), SIZES).stream(seed)
+    ]
+
+
+def capacity(step: StepModel) -> float:
+    """Requests per second of a full batch, as the simulator serves a burst."""
+    course = imitate([request._replace(at=0.0) for request in arrivals(50.0, 20.0, 99)], step)
+    return len(course.ended) / max(last for _, _, last, _ in course.ended)
+
+
+def measure(engine: RealEngine, rounds: int, seconds: float, shares: Sequence[float]) -> None:
+    """Fit and serve in turn."""
+    errors: dict[tuple[float, str], list[float]] = {}
+    engine.serve([Request(0.0, LONG, DECODED)] * SLOTS)
+    for number in range(1, rounds + 1):
+        step = fit(engine)
+        rate = capacity(step)
+        sequence = step.overhead_seconds_per_sequence + step.exchange_seconds_per_token
+        print(
+            f"round {number}: a step takes {step.overhead_seconds * 1e3:.2f} ms, {sequence * 1e3:.3f} ms a "
+            f"sequence, {step.exchange_seconds_per_token * 1e6:.1f} us a prompt token, "
+            f"{step.context_seconds_per_token * 1e6:.3f} us a token of context; at most {rate:.2f} requests/s",
+            flush=True,
+        )
+        for share in shares:
+            requests = arrivals(share * rate, seconds, number)
+            real, simulated = figures(engine.serve(requests)), figures(imitate(requests, step))
+            for name in Figures.__slots__:
+                one, other = getattr(real, name), getattr(simulated, name)
+                error = other / one - 1 if one else float("nan")
+                errors.setdefault((share, name), []).append(error)
+                print(
+                    f"  load {share:g} {name}: real {one:.4f}, simulated {other:.4f} ({error:+.1%})",
+                    flush=True,
+                )
+    print("median error over the rounds:")
+    for (share, name), seen in errors.items():
+        print(f"  load {share:g} {name}: {median(seen):+.1%} (from {min(seen):+.1%} to {max(seen):+.1%})")
+
+
+def main() -> None:
+    """Start an engine, measure, end it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("python")
+    parser.add_argument("model")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=40.0, help="of the engine's processor time")
+    parser.add_argument("--load", type=float, nargs="+", default=[0.5, 0.8, 1.2])
+    asked = parser.parse_args()
+    engine = RealEngine(asked.python, asked.model)
+    try:
+        measure(engine, asked.rounds, asked.seconds, asked.load)
+    finally:
+        engine.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
