@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from inferfleet_faults.requests import Requests, clients_running
 from inferfleet_faults.watching import Pod, Watching
 from inferfleet_local import cluster, real
 from inferfleet_local.images import PAUSE_IMAGE
+from inferfleet_local.machines import machine
 from inferfleet_local.real import NodeAct
 from inferfleet_local.state import Flavour, locked, places
 
@@ -111,21 +111,16 @@ class Stage:
 
     def kill(self, node: str) -> float:
         """Take a node's power; the instant before."""
+        self.scene.did(f"node kill {node}")
         before = time.time()
-        self._machine(NodeAct.KILL, node)
+        act_on(node, NodeAct.KILL)
         return before
 
     def start(self, node: str) -> None:
         """Boot a node and take off what announced its end."""
-        self._machine(NodeAct.START, node)
+        self.scene.did(f"node start {node}")
+        act_on(node, NodeAct.START)
         self.untaint(node)
-
-    def _machine(self, act: NodeAct, node: str) -> None:
-        self.scene.did(f"node {act} {node}")
-        where = places(cluster.DEFAULT_NAMES[Flavour.NODES])
-        with locked(where):
-            record = cluster.existing(where)
-            real.act_on_node(where, record, cluster.ready_programs(where, record), node, act)
 
     def in_flight(self, pod: Pod) -> int:
         """What a worker itself says to have in flight."""
@@ -176,20 +171,26 @@ def hog(node: str, gpus: int, name: str) -> dict[str, Any]:
     }
 
 
-def prepare_nodes(scene: Scene) -> None:
-    """Heal all nodes, and make the third a reserved one with room for a single replica."""
-    kube = scene.kube
-    found = kube.get("nodes")["items"]
-    for node in found:
+def heal_nodes(scene: Scene, reserved: tuple[str, ...] = ()) -> None:
+    """Boot what is dead, take signals off, and give each node the kind of capacity that it is made as."""
+    for node in scene.kube.get("nodes")["items"]:
         name = node["metadata"]["name"]
-        ready = {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"]
-        if ready != "True":
-            kube.run(sys.executable, "-m", "inferfleet_local", "node", "start", name)
+        if {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"] != "True":
+            act_on(name, NodeAct.START)
         for key in {taint["key"] for taint in node["spec"].get("taints", ())}:
             if not key.startswith("node.kubernetes.io/"):
-                kube.run("kubectl", "taint", "node", name, f"{key}-")
-        kube.run("kubectl", "uncordon", name)
-    kube.run("kubectl", "label", "node", RESERVED, f"{CAPACITY}=reserved", "--overwrite")
+                scene.kube.run("kubectl", "taint", "node", name, f"{key}-")
+        scene.kube.run("kubectl", "uncordon", name)
+        kind = "reserved" if name in reserved else machine(name).labels[CAPACITY]
+        scene.kube.run("kubectl", "label", "node", name, f"{CAPACITY}={kind}", "--overwrite")
+
+
+def act_on(node: str, act: NodeAct) -> None:
+    """Kill a real node of the default cluster, or start it."""
+    where = places(cluster.DEFAULT_NAMES[Flavour.NODES])
+    with locked(where):
+        record = cluster.existing(where)
+        real.act_on_node(where, record, cluster.ready_programs(where, record), node, act)
 
 
 def prepare_deployment(scene: Scene) -> None:
@@ -210,11 +211,14 @@ def prepare_deployment(scene: Scene) -> None:
 @contextmanager
 def stage(scene: Scene, **counts: int) -> Iterator[Stage]:
     """The deployment with two replicas in service and clients that ask without end."""
-    prepare_nodes(scene)
-    prepare_deployment(scene)
-    with Watching(scene.kube.kubeconfig) as watching:
-        found = Stage(scene, watching, Requests())
-        found.settle(2)
-        with clients_running(scene, {"kubernetes.io/hostname": SAFE}, **counts) as requests:
-            found.requests = requests
-            yield found
+    heal_nodes(scene, reserved=(RESERVED,))
+    try:
+        prepare_deployment(scene)
+        with Watching(scene.kube.kubeconfig) as watching:
+            found = Stage(scene, watching, Requests())
+            found.settle(2, on_spot=False)
+            with clients_running(scene, {"kubernetes.io/hostname": SAFE}, **counts) as requests:
+                found.requests = requests
+                yield found
+    finally:
+        heal_nodes(scene)
