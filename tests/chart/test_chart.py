@@ -11,11 +11,13 @@ import pytest
 import yaml
 from api_server import CHART, ApiCluster, Outcome
 
+from inferfleet.api import read_prices
 from inferfleet.cli.run import run as run_command
 from inferfleet.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.controlplane
 
+PRICES = "ConfigMap/inferfleet-prices"
 ON: dict[str, dict[str, Any]] = {
     "defaults": {},
     "everything": {
@@ -218,6 +220,16 @@ def test_no_role_has_a_wildcard(manifests: Any) -> None:
             assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
 
 
+def test_stated_prices_reach_the_operator_as_it_reads_them(manifests: Any) -> None:
+    stated = {"L4": {"onDemand": 0.71, "zones": {"b": {"spot": 0.2}}}}
+    made = manifests({"prices": {"asOf": "2026-11-01", "perGpuHour": stated}})
+    assert [(price.zone, price.dollars_per_gpu_hour) for price in read_prices(made[PRICES])] == [
+        ("", 0.71),
+        ("b", 0.2),
+    ]
+    assert PRICES not in manifests({})
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a misspelt value": ({"replicas": 2}, "replicas"),
     "a misspelt value further in": ({"metrics": {"serviceMonitor": {"enable": True}}}, "enable"),
@@ -230,6 +242,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an interval without unit": ({"scrapeInterval": "2"}, "scrapeInterval"),
     "a source of metrics that does not exist": ({"metricsSource": "magic"}, "metricsSource"),
     "a Prometheus without a scheme": ({"prometheus": {"url": "prometheus:9090"}}, "url"),
+    "prices of no date": ({"prices": {"perGpuHour": {"L4": {"spot": 0.2}}}}, "prices.asOf"),
     "a digest that is none": ({"image": {"digest": "latest"}}, "digest"),
     "a pull secret without name": ({"imagePullSecrets": [{"nam": "x"}]}, "imagePullSecrets"),
 }
