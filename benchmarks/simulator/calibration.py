@@ -6,8 +6,8 @@ themselves); then Poisson arrivals are served by the engine and by the simulator
 arrivals. Printed are both figures for each round, and the median error over the rounds.
 
 The real engine runs in the process of `engine_clock.py`, on its own processor time: scheduler, KV cache and
-model are real, the API server takes no part. On a machine that does other work the time of a step still varies
-with what shares its caches, between fit and replay too: what that does to the figures stands in the spread.
+model are real, the API server takes no part. On a machine that does other work the time of a step still
+varies with what shares its caches, between fit and replay too: the spread shows it.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def measure(engine: RealEngine, rounds: int, seconds: float, shares: Sequence[fl
         print(
             f"round {number}: a step takes {step.overhead_seconds * 1e3:.2f} ms, {sequence * 1e3:.3f} ms a "
             f"sequence, {step.exchange_seconds_per_token * 1e6:.1f} us a prompt token, "
-            f"{step.context_seconds_per_token * 1e6:.3f} us a token of context; at most {rate:.2f} requests/s",
+            f"{step.context_seconds_per_token * 1e6:.3f} us a token of context; at most {rate:.2f} a second",
             flush=True,
         )
         for share in shares:

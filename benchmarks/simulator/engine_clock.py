@@ -1,9 +1,9 @@
 """Run a real engine on its own processor time: `PYTHON engine_clock.py MODEL LIMITS`, one JSON order a line.
 
 The clock stands still between steps and advances by the processor time of each step, so that a busy machine
-delays the answer and changes little in it. An order is a list of [at, prompt tokens, output tokens];
-the answer is what became of each, in the order of their arrivals, and how many ran and waited at each step. The API
-server takes no part.
+delays the answer and changes little in it. An order is a list of [at, prompt tokens, output tokens]; the
+answer is what became of each, in no order, and how many ran and waited after each step. The API server takes
+no part.
 """
 
 from __future__ import annotations

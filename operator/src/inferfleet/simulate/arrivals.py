@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush
+from math import inf, nextafter
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -59,7 +60,7 @@ class Trace:
 
 
 def length_seconds(path: Path) -> float:
-    """How long a trace is: to its last request, or to the end of its last window."""
+    """How long a trace is: until just after its last request, or to the end of its last window."""
     read = form_of(path)
     if read is None:
         instants = [at for at, _ in read_rates(path)]
@@ -67,7 +68,7 @@ def length_seconds(path: Path) -> float:
     last = 0.0
     for request in read(path):
         last = request.at
-    return last
+    return nextafter(last, inf)
 
 
 def form_of(path: Path) -> Callable[[Path], Iterator[Request]] | None:
