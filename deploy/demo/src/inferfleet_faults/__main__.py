@@ -9,13 +9,15 @@ from pathlib import Path
 from inferfleet_demo.kube import StepFailedError
 from inferfleet_demo.stage import prepare
 from inferfleet_faults.faults import FAULTS, prove
+from inferfleet_faults.pair import prove_pair
 from inferfleet_faults.rows import markdown, read, write
 from inferfleet_faults.signals import repeat, write_signals
 from inferfleet_faults.stage import NODES, stage
 from inferfleet_local.errors import ClusterError
 
 REPEATED = "signals"
-PARTS = (*FAULTS, REPEATED)
+PAIR = "pair"
+PARTS = (*FAULTS, REPEATED, PAIR)
 SIGNALS = 20
 
 
@@ -36,6 +38,8 @@ def main() -> int:
             for name in parts:
                 if name == REPEATED:
                     write_signals(repeat(running, args.signals), args.out / "signals.json")
+                elif name == PAIR:
+                    write([prove_pair(running)], path)
                 else:
                     write([prove(running, FAULTS[name])], path)
     except (StepFailedError, ClusterError) as error:

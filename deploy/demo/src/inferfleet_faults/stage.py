@@ -183,6 +183,15 @@ def heal_nodes(scene: Scene, reserved: tuple[str, ...] = ()) -> None:
         scene.kube.run("kubectl", "uncordon", name)
         kind = "reserved" if name in reserved else machine(name).labels[CAPACITY]
         scene.kube.run("kubectl", "label", "node", name, f"{CAPACITY}={kind}", "--overwrite")
+        give_gpus(scene, name, machine(name).gpus)
+
+
+def give_gpus(scene: Scene, node: str, count: int) -> None:
+    """Let a node offer so many pretended GPUs, and say so in its labels."""
+    patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(count)}]
+    arguments = ("--subresource=status", "--type=json", "-p", json.dumps(patch))
+    scene.kube.run("kubectl", "patch", "node", node, *arguments)
+    scene.kube.run("kubectl", "label", "node", node, f"nvidia.com/gpu.count={count}", "--overwrite")
 
 
 def act_on(node: str, act: NodeAct) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from inferfleet.cluster.client import ApiServer, load_configuration
 from inferfleet_demo.kube import StepFailedError
-from inferfleet_demo.scene import CAPACITY_LABEL, NAME, NAMESPACE, WORKER_LABELS
+from inferfleet_demo.scene import CAPACITY_LABEL, NAME, NAMESPACE
 
 Answer = TypeVar("Answer")
 Raw = Mapping[str, Any]
@@ -42,13 +42,14 @@ class Pod:
 
 @dataclass
 class Watching:
-    """Follows the workers of the deployment and the endpoints of its Service, in a thread of its own.
+    """Follows the workers of a deployment and the endpoints of its Service, in a thread of its own.
 
     `pods` is by UID, so that two pods of one name are two. `endpoints` holds every change of the set of pods
     that new connections are sent to.
     """
 
     kubeconfig: str
+    name: str = NAME
     pods: dict[str, Pod] = field(default_factory=dict)
     endpoints: list[tuple[float, frozenset[str]]] = field(default_factory=list)
 
@@ -62,10 +63,10 @@ class Watching:
         self._following = [
             self._loop.create_task(task)
             for task in (
-                self._follow(PODS, {"labelSelector": WORKER_LABELS}, self._take_pod),
                 self._follow(
-                    SLICES, {"labelSelector": f"kubernetes.io/service-name={NAME}"}, self._take_slice
+                    PODS, f"inferfleet.dev/deployment={self.name},inferfleet.dev/worker", self._take_pod
                 ),
+                self._follow(SLICES, f"kubernetes.io/service-name={self.name}", self._take_slice),
             )
         ]
         return self
@@ -141,10 +142,9 @@ class Watching:
     async def _open(self) -> ApiServer:
         return ApiServer(await load_configuration(self.kubeconfig))
 
-    async def _follow(
-        self, path: str, query: Mapping[str, str], take: Callable[[str, Raw, float], None]
-    ) -> None:
+    async def _follow(self, path: str, selector: str, take: Callable[[str, Raw, float], None]) -> None:
         """List once, then watch; a watch that the server ends is taken up where it was."""
+        query = {"labelSelector": selector}
         listed = await self._api.get(path, query)
         for item in listed["items"]:
             take("ADDED", item, time.time())
