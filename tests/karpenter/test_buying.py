@@ -21,7 +21,8 @@ from karpenter_world import (
 
 pytestmark = pytest.mark.controlplane
 
-ANY_GPU = within(GPU, "l4", "l40s", "h100")
+# sold with 1, 4 and 8 of them in a machine
+ANY_GPU = within(GPU, "l4", "l40s")
 ANY_WAY = within(CAPACITY, "spot", "on-demand")
 BOTH_ZONES = within(ZONE, "zone-a", "zone-b")
 
@@ -70,7 +71,8 @@ def test_while_spot_is_sold_out_on_demand_stands_in_and_spot_is_tried_again_late
     (stand_in,) = world.await_running(1).values()
     assert stand_in["metadata"]["labels"]["inferfleet.dev/capacity-type"] == "on-demand"
     first = min(created(raw) for raw in world.seen.values())
-    assert created(stand_in) - first <= after_seconds + 3
+    # a pass every 2 s, and a machine that may be busy with other things
+    assert after_seconds <= created(stand_in) - first + 1 <= after_seconds + 11
     assert len(world.seen) <= 3, "one that waits for spot, one that stands in, at most one that tries again"
     world.karpenter.start()
 
