@@ -476,6 +476,14 @@ def test_a_staged_rollout_that_does_not_come_up_halts_as_any_other() -> None:
     assert (stuck.halted, stuck.room, stuck.retire(3)) == (True, 0, ())
 
 
+def test_a_staged_rollout_without_room_says_how_to_do_without() -> None:
+    made = rollout(1, 3, new_ready=0)
+    pending = replace(made.new[0].leader, unschedulable=Reason("Unschedulable", "0/2 nodes are available"))
+    stuck = replace(made, staged=True, now=NOW + 700, new=(replace(made.new[0], pods=(pending,)),))
+    assert stuck.late is not None
+    assert "0/2 nodes are available; another layout needs room" in stuck.late.message
+
+
 def test_a_new_replica_that_cannot_start_halts_the_rollout_at_once_and_one_that_mends_lets_it_go_on() -> None:
     made = rollout(2, 2, new_ready=1)
     broken = replace(made.new[1].leader, failure=Reason("ImagePullBackOff", "no such image"))

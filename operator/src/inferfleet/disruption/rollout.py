@@ -49,6 +49,8 @@ class Rollout:
             return None
         said = next(filter(None, (pod.unschedulable for worker in waiting for pod in worker.pods)), None)
         why = f": {said.message}" if said else ""
+        if said and self.blue_green:
+            why += "; another layout needs room beside the old one, with rollout.maxSurge 0 it rolls in place"
         return Reason(
             "ProgressDeadlineExceeded",
             f"no new replica became Ready within {self.spec.progress_deadline_seconds:g} s{why}",
