@@ -25,6 +25,7 @@ from inferfleet.values import (
     LossCause,
     MarkDraining,
     ModelSpec,
+    NodeClaim,
     Observed,
     Plan,
     PodPhase,
@@ -224,6 +225,23 @@ def test_a_spot_notice_gets_a_replacement_in_the_same_pass_and_loses_nothing(
     assert (world.lost, world.failed) == (0, 0)
     world.run_until(lambda w: len(w.endpoints) == 2)
     assert condition(world.step(), ConditionType.CAPACITY_AVAILABLE)[1].code == "Substituted"
+
+
+def test_what_karpenter_consolidates_moves_within_spot_and_leaves_when_it_is_replaced() -> None:
+    world = serving(2)
+    world.nodes["spot2"] = gpu_node("spot2", SPOT, "zone-c")
+    (leaving,) = [worker.name for worker in of_type(world, SPOT)]
+    world.stream(leaving, 200)
+    world.claims = (NodeClaim("gpu-1", "spot", reason="Underutilized"),)
+    world.taint("spot", "karpenter.sh/disrupted")
+    made = world.step()
+    assert [action.offer.capacity_type for action in created(made)] == [SPOT], "nothing was lost"
+    assert leaving in world.endpoints
+    world.checks.append(lambda w, _made: _at_least(w, 2))
+    world.run_until(lambda w: leaving not in w.endpoints)
+    world.run_until(lambda w: leaving not in w.workers)
+    assert (world.lost, world.failed) == (0, 0)
+    assert_fixed_point(world)
 
 
 def test_the_only_replica_serves_on_until_its_replacement_is_ready() -> None:

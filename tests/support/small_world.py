@@ -26,6 +26,7 @@ from inferfleet.values import (
     MarkDraining,
     ModelSpec,
     Node,
+    NodeClaim,
     Observed,
     Plan,
     PodPhase,
@@ -127,6 +128,7 @@ class SmallWorld:
     checks: list[Callable[[SmallWorld, Plan], None]] = field(default_factory=list)
     deaf: bool = False
     last_words: list[LastWords] = field(default_factory=list)
+    claims: tuple[NodeClaim, ...] = ()
     notices: dict[str, tuple[str, float | None, str]] = field(default_factory=dict)
     _uids: int = 0
 
@@ -219,6 +221,7 @@ class SmallWorld:
             accounts=memory.accounts,
             idle_since=memory.idle_since,
             last_words=tuple(self.last_words),
+            claims=self.claims,
         )
 
     # -- how it moves ---------------------------------------------------------------------------------------
