@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from inferfleet.planning.accelerators import find_accelerator, unknown_accelerator, with_rates
@@ -28,6 +29,8 @@ from inferfleet.planning.node_pools import Machines, buyable
 from inferfleet.planning.offers import BUYABLE, make_offers
 from inferfleet.values import Accelerator, Node, NodePool, Pool, PoolSpec, Requirement
 
+# answers of `discover_pools` that are kept: a few views of the nodes, and of what is taken on them
+_REMEMBERED: Final = 16
 # labels that may tell one pool's nodes from all others, the first that does wins: those first that an
 # autoscaler knows of a node it has yet to create, those last that only a running node carries
 _SELECTORS: Final = (
@@ -59,6 +62,19 @@ def discover_pools(
     Returns:
         GPUPools in the order of their names, then the discovered ones in the order of theirs.
     """
+    taken = frozenset(gpus_taken.items())
+    return _discover(tuple(nodes), tuple(pool_specs), taken, tuple(node_pools))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _discover(
+    nodes: tuple[Node, ...],
+    pool_specs: tuple[PoolSpec, ...],
+    taken: frozenset[tuple[str, int]],
+    node_pools: tuple[NodePool, ...],
+) -> tuple[Pool, ...]:
+    """Every deployment asks in every pass, and nodes seldom change: the last answers are kept."""
+    gpus_taken = dict(taken)
     gpu_nodes = [
         GpuNode(node, found.accelerator, found.count)
         for node in sorted(nodes, key=lambda node: node.name)

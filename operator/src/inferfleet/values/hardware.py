@@ -77,8 +77,8 @@ class Node:
     unschedulable: bool = False
     deleted_at: float | None = None
     taints: tuple[Taint, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def ready(self) -> bool:
@@ -96,14 +96,14 @@ class PoolSpec:
     """
 
     name: str
-    node_labels: Mapping[str, str] = field(default_factory=dict)
+    node_labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     accelerator: Accelerator | None = None
     accelerator_name: str | None = None
     gpus_per_node: int | None = None
     max_nodes: int | None = None
     zones: tuple[str, ...] = ()
     capacity_types: tuple[CapacityType, ...] = ()
-    price_dollars_per_gpu_hour: Mapping[CapacityType, float] = field(default_factory=dict)
+    price_dollars_per_gpu_hour: Mapping[CapacityType, float] = field(default_factory=dict, hash=False)
     instance_types: tuple[str, ...] = ()
     taints: tuple[Taint, ...] = ()
 
