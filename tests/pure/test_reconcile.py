@@ -495,7 +495,7 @@ def test_no_node_at_all_is_waited_for() -> None:
     made = world.step()
     assert condition(made, ConditionType.PLANNED) == (
         False,
-        Reason("NoCapacity", "no node with GPUs exists and no GPUPool describes one"),
+        Reason("NoCapacity", "no node with GPUs exists, and no GPUPool or NodePool describes one"),
     )
     assert world.step().events == ()
     world.nodes["od"] = gpu_node("od", ON_DEMAND, "zone-a")
@@ -736,6 +736,17 @@ def test_a_notice_that_only_the_worker_saw_moves_it_to_another_node_once() -> No
     world.run_until(lambda w: leaving not in w.workers)
     assert [worker.leader.node for worker in world.workers.values()] == ["od"]
     assert_fixed_point(world)
+
+
+def test_for_karpenter_a_replacement_names_whom_it_avoids_and_no_host() -> None:
+    world = serving(1, capacity=mixed(base=0))
+    node = world.nodes["spot"]
+    world.nodes["spot"] = replace(node, labels={**node.labels, "karpenter.sh/nodepool": "gpu"})
+    world.notices["spot"] = ("rebalance", None, "aws imds")
+    (leaving,) = world.endpoints
+    made = [action for _ in range(10) for action in created(world.step())]
+    assert made[0].strangers == (leaving,)
+    assert "kubernetes.io/hostname" not in {requirement.key for requirement in made[0].requirements}
 
 
 def test_nodes_of_others_that_go_are_not_remembered() -> None:

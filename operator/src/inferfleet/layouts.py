@@ -53,7 +53,7 @@ def choose(observed: Observed, pools: tuple[Pool, ...]) -> Choice:
     if current is not None and not _must_replan(observed, current, pools):
         return _with_revision(kept, spec)
     if not pools:
-        nothing = "no node with GPUs exists and no GPUPool describes one"
+        nothing = "no node with GPUs exists, and no GPUPool or NodePool describes one"
         return _refuse(kept, Planning(None, Refusal(Reason("NoCapacity", nothing), "")))
     found = planning.plan_layout(observed.model, pools, spec)
     if found.layout is None:

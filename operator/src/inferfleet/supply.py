@@ -109,7 +109,7 @@ def supply(demand: Demand) -> Supply:
         return Supply((), fleet, memory, rollout)
     pool = next((pool for pool in demand.pools if pool.name == choice.layout.pool), None)
     if pool is None:
-        message = f"no node of pool {choice.layout.pool} exists and no GPUPool describes it"
+        message = f"no node of pool {choice.layout.pool} exists, and no GPUPool or NodePool describes it"
         return Supply((), fleet, memory, rollout, problem=Reason("PoolGone", message))
     allocation = capacity.allocate(_need(demand, pool, choice.layout), memory, now)
     wanted = sum(allocation.mix.wanted(kind) for kind in CapacityType)

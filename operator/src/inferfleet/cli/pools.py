@@ -65,11 +65,13 @@ def table(pools: tuple[Pool, ...]) -> Table:
 @click.option("--kubeconfig", type=click.Path(exists=True, dir_okay=False), help="Kubeconfig to use.")
 @click.option("--context", help="Context of the kubeconfig.")
 def pools(kubeconfig: str | None, context: str | None) -> None:
-    """Show the GPU pools of a cluster as planning sees them: from node labels, corrected by GPUPools."""
+    """Show the GPU pools as planning sees them: from node labels, GPUPools and Karpenter's NodePools."""
     found = ask(kubeconfig, context, find_pools)
     if not found:
         click.echo(
-            "No node reports GPUs: is the device plugin installed, and do nodes carry its labels?", err=True
+            "No node reports GPUs, and no GPUPool or NodePool describes any: is the device plugin installed, "
+            "and do nodes carry its labels?",
+            err=True,
         )
         return
     console().print(table(found))
