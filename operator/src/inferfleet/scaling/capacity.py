@@ -29,10 +29,13 @@ FORGET = 6.0
 FULL = 0.7
 """Replicas that have less than this share of their capacity to do prove nothing about it."""
 
+FORGIVE_SECONDS = 600.0
+"""What a miss has lowered comes back within about this long, unless it is proven again."""
+
 OVER = 1.1
 """Replicas that do more than this share of it are too few: what is late then is not their fault."""
 
-LEAST = 0.5
+LEAST = 0.75
 """Latencies lower the capacity to this share of what the plan says or a busy replica showed, no further: an
 objective that no load explains must not buy replicas without end."""
 
@@ -105,36 +108,39 @@ def learn(
         return memory
     if _is_boundless(objectives):
         return replace(memory, tokens_per_second_per_replica=pace) if pace > capacity else memory
-    if not FULL * capacity <= pace <= OVER * capacity:
-        return memory
-    return _try(
-        memory,
-        capacity,
-        news,
-        objectives,
-        LEAST * min(predicted or capacity, memory.busy_tokens_per_second or inf),
-    )
+    return _by_objectives(memory, (capacity, predicted), pace, news, objectives)
 
 
-def _try(
-    memory: ScalingMemory, capacity: float, news: Flow, objectives: Objectives, floor: float
+def _by_objectives(
+    memory: ScalingMemory, able: tuple[float, float], pace: float, news: Flow, objectives: Objectives
 ) -> ScalingMemory:
     """Go on with the trial of the present capacity, and end it where it has shown something."""
+    capacity, predicted = able
+    most = min(predicted or capacity, memory.busy_tokens_per_second or inf)
+    if pace < FULL * capacity < FULL * most:
+        return _forgive(memory, capacity, most, news)
+    if not FULL * capacity <= pace <= OVER * capacity:
+        return memory
     tried = memory.tried + (news.ttft[-1][1] if news.ttft else 0.0)
     missed = memory.missed + max(
         above(news.ttft, objectives.ttft_seconds), above(news.itl, objectives.itl_seconds)
     )
-    allowed = tried * (1 - objectives.percentile / 100)
-    moved = capacity
+    allowed, moved = tried * (1 - objectives.percentile / 100), capacity
     if missed >= FEWEST_MISSES and missed > allowed:
-        moved = min(capacity, max(floor, FEWER * capacity))
+        moved = min(capacity, max(LEAST * most, FEWER * capacity))
     elif allowed >= PROOF and missed < WITHIN * allowed:
         moved = MORE * capacity
-    elif allowed < FORGET:
-        return replace(memory, tried=tried, missed=missed)
-    if news.at - (memory.learned_at or 0.0) < STEP_SECONDS:
+    if (moved == capacity and allowed < FORGET) or news.at - (memory.learned_at or 0.0) < STEP_SECONDS:
         return replace(memory, tried=tried, missed=missed)
     return replace(memory, tokens_per_second_per_replica=moved, learned_at=news.at, tried=0.0, missed=0.0)
+
+
+def _forgive(memory: ScalingMemory, capacity: float, most: float, news: Flow) -> ScalingMemory:
+    """Return to the first word while nothing tests a lower figure: it buys so many that nothing ever would."""
+    if news.at - (memory.learned_at or 0.0) < STEP_SECONDS:
+        return memory
+    back = capacity + (most - capacity) * STEP_SECONDS / FORGIVE_SECONDS
+    return replace(memory, tokens_per_second_per_replica=back, learned_at=news.at, tried=0.0, missed=0.0)
 
 
 def _is_boundless(objectives: Objectives) -> bool:

@@ -30,6 +30,9 @@ NOW_SECONDS = 15.0
 LOADED = 0.5
 """Below this share of its capacity a replica is not slow for want of others."""
 
+FULL_CACHE = 0.8
+"""From this usage on, what waits does so for cache: longer requests wait for more blocks than are left."""
+
 SHRINKS = 0.95
 """A queue below this share of what it was half a minute ago is being served."""
 
@@ -172,9 +175,9 @@ def _inside(flow: Flow | None) -> float:
 
 
 def _slots(known: Sequence[EngineSample], layout: Layout | None) -> float:
-    """The batch of one replica: by the plan, or as it is where a queue stands behind a smaller one."""
+    """The batch of one replica: by the plan, or as it is where requests wait at a smaller one for cache."""
     planned = [layout.max_num_seqs, layout.prediction.concurrency] if layout else []
     limit = min((slots for slots in planned if slots > 0), default=0)
-    full = [sample.running for sample in known if sample.waiting >= sample.running >= 1]
+    full = [s.running for s in known if min(s.waiting, s.running) >= 1 and (s.kv_usage or 0.0) >= FULL_CACHE]
     seen = sum(full) / len(full) if full else 0.0
     return min(limit, seen) if seen and limit else float(limit)
