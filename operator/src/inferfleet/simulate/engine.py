@@ -8,29 +8,15 @@ they share one virtual clock, and pure decode steps are jumped over in closed fo
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from itertools import accumulate
-from math import inf
 from typing import Final, Protocol
 
+from inferfleet.simulate.meters import Meters
 from inferfleet.simulate.step_times import StepTimes
 from inferfleet.values import EngineSample
-
-TTFT_BOUNDS: Final = (
-    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
-    *(20.0, 40.0, 80.0, 160.0, 640.0, 2560.0, inf),
-)
-"""Bucket bounds of vLLM's `time_to_first_token_seconds`."""
-
-ITL_BOUNDS: Final = (
-    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
-    *(20.0, 40.0, 80.0, inf),
-)
-"""Bucket bounds of vLLM's `inter_token_latency_seconds`."""
 
 WATERMARK: Final = 0.01
 """Share of the cache that admission leaves free, so that what was just admitted is not preempted at once."""
@@ -82,17 +68,16 @@ class Engine:
     """A running engine. `post(when, engine)` asks to be advanced then; a later post replaces it."""
 
     __slots__ = (
-        *("_base", "_began", "_context", "_decoding", "_itl_counts", "_limits", "_mixed", "_orders", "_post"),
-        *("_prefilling", "_reserved", "_sink", "_steps", "_times", "_tokens", "_ttft_counts", "_waiting"),
-        *("_clock", "arrivals", "name", "preemptions", "version"),
-        *("_finished", "_finished_output", "_finished_prompt", "_prompts", "_request_itl_counts"),
+        *("_base", "_began", "_context", "_decoding", "_limits", "_mixed", "_orders", "_post"),
+        *("_prefilling", "_reserved", "_sink", "_steps", "_times", "_waiting"),
+        *("_clock", "_meters", "name", "preemptions", "version"),
     )
 
     def __init__(
         self, name: str, times: StepTimes, limits: Limits, sink: Sink, post: Callable[[float, Engine], None]
     ) -> None:
         """An idle engine with an empty cache."""
-        self.name, self.version, self.arrivals, self.preemptions = name, 0, 0, 0
+        self.name, self.version, self.preemptions = name, 0, 0
         self._times, self._limits, self._sink, self._post = times, limits, sink, post
         self._waiting: deque[Job] = deque()
         self._prefilling: deque[Job] = deque()
@@ -100,11 +85,7 @@ class Engine:
         self._clock = self._orders = 0
         self._context = self._reserved = 0
         self._mixed, self._steps, self._began, self._base = False, 0, 0.0, 0.0
-        self._tokens = self._prompts = 0
-        self._finished = self._finished_prompt = self._finished_output = 0
-        self._ttft_counts = [0] * len(TTFT_BOUNDS)
-        self._itl_counts = [0] * len(ITL_BOUNDS)
-        self._request_itl_counts = [0] * len(ITL_BOUNDS)
+        self._meters = Meters()
 
     @property
     def in_flight(self) -> int:
@@ -123,7 +104,7 @@ class Engine:
 
     def accept(self, job: Job, now: float) -> None:
         """Take a request in. A decode run is cut at the end of the step under way if it can be admitted."""
-        self.arrivals += 1
+        self._meters.arrivals += 1
         self._waiting.append(job)
         if not self._steps:
             self._begin(now)
@@ -144,8 +125,7 @@ class Engine:
         if batch:
             self._clock += steps
             self._context += batch * steps
-            self._tokens += batch * steps
-            self._itl_counts[bisect_left(ITL_BOUNDS, (now - self._began) / steps)] += batch * steps
+            self._meters.decode(batch * steps, (now - self._began) / steps)
             while decoding and decoding[0][0] <= self._clock:
                 job = heappop(decoding)[2]
                 self._context -= job.offset + self._clock
@@ -172,32 +152,30 @@ class Engine:
 
     def sample(self, at: float, now: float, gate_phase: str) -> EngineSample:
         """What a scrape would read; `at` is the same instant on the operator's clock."""
-        batch, done = len(self._decoding), 0
-        itl = self._itl_counts
+        batch, done, meters = len(self._decoding), 0, self._meters
         if batch and self._steps and not self._mixed:
-            done = int(self._times.steps_in(now - self._began, self._base, batch, self._context))
-            done = min(done, self._steps)
-            if done:
-                itl = [*itl]
-                itl[bisect_left(ITL_BOUNDS, (now - self._began) / done)] += batch * done
+            since = self._times.steps_in(now - self._began, self._base, batch, self._context)
+            done = min(int(since), self._steps)
+        more = batch * done
+        ttft_buckets, request_itl_buckets = meters.request_buckets
         return EngineSample(
             worker=self.name,
             at=at,
             running=batch + len(self._prefilling),
             waiting=len(self._waiting),
-            kv_usage=min(1.0, (self._context + self._reserved + batch * done) / self._limits.kv_cache_tokens),
-            prompt_tokens_total=self._prompts,
-            generation_tokens_total=self._tokens + batch * done,
-            arrivals_total=self.arrivals,
+            kv_usage=min(1.0, (self._context + self._reserved + more) / self._limits.kv_cache_tokens),
+            prompt_tokens_total=meters.prompt_tokens,
+            generation_tokens_total=meters.tokens + more,
+            arrivals_total=meters.arrivals,
             kv_cache_tokens=self._limits.kv_cache_tokens,
             in_flight=self.in_flight,
             gate_phase=gate_phase,
-            ttft_buckets=tuple(zip(TTFT_BOUNDS, accumulate(self._ttft_counts), strict=True)),
-            itl_buckets=tuple(zip(ITL_BOUNDS, accumulate(itl), strict=True)),
-            request_itl_buckets=tuple(zip(ITL_BOUNDS, accumulate(self._request_itl_counts), strict=True)),
-            requests_total=self._finished,
-            request_prompt_tokens_total=self._finished_prompt,
-            request_output_tokens_total=self._finished_output,
+            ttft_buckets=ttft_buckets,
+            itl_buckets=meters.itl_buckets(more, (now - self._began) / done if done else 0.0),
+            request_itl_buckets=request_itl_buckets,
+            requests_total=meters.finished,
+            request_prompt_tokens_total=meters.finished_prompt,
+            request_output_tokens_total=meters.finished_output,
         )
 
     def _begin(self, now: float) -> None:
@@ -261,12 +239,11 @@ class Engine:
         while prefilling and prefilling[0].computed >= prefilling[0].prompt:
             job = prefilling.popleft()
             self._reserved -= job.prompt
-            self._tokens += 1
+            self._meters.tokens += 1
             job.left -= 1
             if job.first_at < 0:
                 job.first_at = now + self._limits.frontend_seconds
-                self._prompts += job.prompt
-                self._ttft_counts[bisect_left(TTFT_BOUNDS, job.first_at - job.at)] += 1
+                self._meters.start(job.prompt, job.first_at - job.at)
                 self._sink.started(job, now)
             if job.left:
                 self._context += job.prompt
@@ -276,11 +253,8 @@ class Engine:
                 self._end(job, now)
 
     def _end(self, job: Job, now: float) -> None:
-        self._finished += 1
-        self._finished_prompt += job.sent
-        self._finished_output += job.output
         mean = (now - job.first_at) / (job.output - 1) if job.output > 1 else 0.0
-        self._request_itl_counts[bisect_left(ITL_BOUNDS, mean)] += 1
+        self._meters.finish(job.sent, job.output, mean)
         self._sink.finished(job, now)
 
     def _preempt(self) -> None:
