@@ -15,6 +15,7 @@ from inferfleet.api import InferenceDeploymentStatus, State, memory_from_status,
 from inferfleet.api.report import short_model, significant
 from inferfleet.values import (
     Accelerator,
+    Account,
     CapacityMemory,
     CapacityType,
     Condition,
@@ -122,7 +123,10 @@ PLAN = Plan(
     desired=3,
     spot_ready=1,
     lost=((LossCause.NODE_LOST, 3), (LossCause.CRASH, 1)),
-    accounts=(),
+    accounts=(
+        Account("w1", "host-1", NOW, 2, (("deadline", 1.0), ("error", 3.0))),
+        Account("w2", "host-2", NOW, 0),
+    ),
     idle_since=(),
     dollars_per_hour=176.1234,
     dollars_per_million_tokens=7.18349,
@@ -219,6 +223,7 @@ def test_what_must_survive_a_restart_comes_back() -> None:
     assert memory.interruptions == PLAN.interruptions
     assert (memory.current_layout, memory.current_revision) == (H100_TP4, "r1")
     assert (memory.planned_from, memory.lost) == ("f00", PLAN.lost)
+    assert memory.accounts == (replace(PLAN.accounts[0], at=0.0, in_flight=0),), "only of those that lost any"
     assert memory.previous_conditions == PLAN.conditions
 
 

@@ -1,7 +1,6 @@
 """What must survive a restart of the operator lives in the status: how it is written, and read back.
 
-Samples, windows and accounts are not kept: after a restart new ones fill, and until then the number of
-replicas holds.
+Samples and windows are not kept: after a restart new ones fill, and until then the number of replicas holds.
 """
 
 from __future__ import annotations
@@ -59,6 +58,7 @@ def memory_from_status(status: written.InferenceDeploymentStatus) -> Memory:
         ),
         interruptions=tuple(_interruption(interruption) for interruption in status.interruptions),
         lost=_lost(status),
+        accounts=tuple(_account(account) for account in status.accounts),
     )
 
 
@@ -167,6 +167,17 @@ def _layout(plan: written.PlanStatus) -> Layout:
         draft_tokens=plan.draft_tokens,
         warnings=tuple(Reason(warning.reason, warning.message) for warning in plan.warnings),
     )
+
+
+def account_status(account: Account) -> written.AccountStatus:
+    """Write what a worker has lost; what it has in flight moves too fast."""
+    lost = {cause: round(count) for cause, count in account.lost}
+    return written.AccountStatus(worker=account.worker, instance=account.instance, lost=lost)
+
+
+def _account(account: written.AccountStatus) -> Account:
+    lost = tuple((cause, float(count)) for cause, count in sorted(account.lost.items()))
+    return Account(account.worker, account.instance, at=0.0, in_flight=0, lost=lost)
 
 
 def _lost(status: written.InferenceDeploymentStatus) -> tuple[tuple[LossCause, int], ...]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Final, Literal
 
 from inferfleet.api import status as written
-from inferfleet.api.memory import capacity_status, interruption_status, plan_status
+from inferfleet.api.memory import account_status, capacity_status, interruption_status, plan_status
 from inferfleet.api.resource import timestamp
 from inferfleet.api.scaling import scaling_status
 from inferfleet.api.status import ConditionStatus, InferenceDeploymentStatus, State
@@ -53,6 +53,7 @@ def status_from_plan(
         queue=round(decision.queue) if decision else None,
         tokens_per_second=round(decision.tokens_per_second) if decision else None,
         lost_requests=plan.lost_requests,
+        accounts=[account_status(account) for account in plan.accounts if any(n for _, n in account.lost)],
         lost_by_cause=[written.LostStatus(cause=cause, requests=count) for cause, count in plan.lost],
         revision=plan.revision,
         plan=_plan(plan, plan.layout) if plan.layout else None,

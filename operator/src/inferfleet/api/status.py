@@ -257,6 +257,17 @@ class LostStatus(StatusPart):
     """How many."""
 
 
+class AccountStatus(StatusPart):
+    """What one worker has lost, as counted so far."""
+
+    worker: str
+    """The worker."""
+    instance: str
+    """Which start of it."""
+    lost: dict[str, int] = {}
+    """Requests by the causes that the worker itself tells apart."""
+
+
 class CostStatus(StatusPart):
     """What the replicas cost."""
 
@@ -293,6 +304,8 @@ class InferenceDeploymentStatus(StatusPart):
     """Requests that were cut off, since the deployment was made."""
     lost_by_cause: list[LostStatus] = []
     """What they were lost to."""
+    accounts: list[AccountStatus] = []
+    """What of that is of workers that still run, so that nothing is counted twice."""
     revision: str | None = None
     """The newest revision of the workers."""
     plan: PlanStatus | None = None

@@ -1,14 +1,16 @@
 """Count what was lost, and what it was lost to: a request that was accepted and got no whole answer.
 
 Each engine has an account. While it runs, its gate counts for itself; when it has ended, its last words
-settle the account; when it is gone without any, what it had in flight when it was last heard is lost.
+settle the account; when it is gone without any, what it had in flight when it was last heard is lost. The
+accounts of those that lost anything stand in the status, in one write with the sums, so that what is lost
+while no operator runs is counted by the next one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inferfleet.values import (
     Account,
@@ -64,10 +66,12 @@ def settle(books: Books) -> tuple[Losses, tuple[Account, ...]]:
             kept[account.worker] = account
         else:
             lost.update(_grown(account, sample.lost))
+    before = {account.worker: account for account in books.accounts}
     for name, sample in books.samples.items():
         if name in present and name not in kept and (name, sample.instance) not in ended:
             kept[name] = _open(sample)
-    before = {account.worker: account for account in books.accounts}
+            if name not in before or before[name].instance != sample.instance:
+                lost.update(_grown(replace(kept[name], lost=()), sample.lost))
     accounts = (_due_to(kept[name], before.get(name), present[name], books) for name in sorted(kept))
     return tuple((cause, lost[cause]) for cause in LossCause if lost[cause]), tuple(accounts)
 

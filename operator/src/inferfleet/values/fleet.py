@@ -167,7 +167,8 @@ class LossCause(StrEnum):
 class Account:
     """What one engine was last known to have in flight and to have lost, by the gate's own causes.
 
-    `cause` is what a sudden end would be put down to. Another `instance` is another start of the engine.
+    `cause` is what a sudden end would be put down to. Another `instance` is another start of the engine. What
+    comes back from the status knows of nothing in flight.
     """
 
     worker: str
