@@ -1,131 +1,174 @@
-"""Hold KV bytes per token against a real engine: `python benchmarks/planner/cpu_engine.py PYTHON FOLDER`.
+"""Hold the layout of the KV cache against a running engine: `python benchmarks/planner/cpu_engine.py PYTHON`.
 
-PYTHON is the interpreter of an environment with vLLM for CPU, FOLDER holds the model. On a CPU the KV space
-is given, not left over, so this checks bytes per token and rounding to blocks; it says nothing of how
-weights, working memory and graphs shrink the space on a GPU.
+PYTHON is the interpreter of an environment with vLLM for CPU. Tiny models of many architectures, a config
+with random weights each, are started one after another; the KV tokens that the engine reports stand beside
+ours. On a CPU the space is given, not left over: this checks bytes per token, blocks, groups, padding,
+windows, latents and states, and says nothing of how weights and working memory shrink it on a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from inferfleet.cli.plan_input import read_model
+from inferfleet.planning import model_facts
 from inferfleet.planning.accelerators import GIB
-from inferfleet.planning.memory import Split, kv_element_bytes, sequence_bytes
-from inferfleet.values import ModelFacts
+from inferfleet.planning.kv_cache import cache_layout
+from inferfleet.planning.memory import kv_element_bytes
+from inferfleet.planning.split import Split
 
-PATIENCE_SECONDS = 300
-POLL_SECONDS = 1.0
-METRIC = "vllm:cache_config"
+PATIENCE_SECONDS = 900
+GIB_OF_CACHE = 1
+LENGTH, BATCHED = 2048, 512
+# CPU kernels want larger blocks than GPUs, and latents the small ones
+BLOCK_TOKENS, LATENT_BLOCK_TOKENS = 128, 16
+PROBE = Path(__file__).with_name("engine_probe.py")
+WITHIN = 0.01
+
+SETTINGS = {
+    "VLLM_TARGET_DEVICE": "cpu",
+    "VLLM_CPU_KVCACHE_SPACE": str(GIB_OF_CACHE),
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+}
+
+Config = dict[str, Any]
+BASE: Config = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "vocab_size": 320,
+    "max_position_embeddings": 8192,
+    "torch_dtype": "bfloat16",
+    "tie_word_embeddings": False,
+    "rms_norm_eps": 1e-6,
+    "hidden_act": "silu",
+}
 
 
-def estimate(model: ModelFacts, space_bytes: int, length: int) -> int:
-    """KV tokens that the planner would count on in this much space."""
-    each = sequence_bytes(model, Split(), kv_element_bytes(model, "auto"), length)
-    return space_bytes * length // each
+def shape(architecture: str, model_type: str, **fields: Any) -> Config:
+    """A tiny config of one architecture."""
+    return {**BASE, "architectures": [architecture], "model_type": model_type, **fields}
 
 
-@contextmanager
-def engine(python: Path, folder: Path, gib: int, length: int, log: IO[bytes]) -> Iterator[str]:
-    """Serve the model on one CPU thread; yield the address once it is healthy, then stop what was started."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        *(str(python), "-m", "vllm.entrypoints.cli.main", "serve", str(folder)),
-        *("--host", "127.0.0.1", "--port", str(port)),
-        *("--max-model-len", str(length), "--enforce-eager"),
-    ]
-    settings = {
-        "VLLM_TARGET_DEVICE": "cpu",
-        "VLLM_CPU_KVCACHE_SPACE": str(gib),
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "TORCHDYNAMO_DISABLE": "1",
-    }
-    process = subprocess.Popen(
-        command, env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait(process, address)
-        yield address
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "norm_topk_prob": True}
+LATENT = {
+    "kv_lora_rank": 64, "q_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32,
+    "num_key_value_heads": 4,
+}  # fmt: skip
+SHAPES: Mapping[str, Config] = {
+    "Llama, grouped queries": shape("LlamaForCausalLM", "llama"),
+    "Llama, one KV head, 5 layers": shape(
+        "LlamaForCausalLM", "llama", num_key_value_heads=1, num_hidden_layers=5
+    ),
+    "Qwen3, wide heads": shape("Qwen3ForCausalLM", "qwen3", head_dim=64),
+    "Qwen3, mixture of experts": shape("Qwen3MoeForCausalLM", "qwen3_moe", **EXPERTS),
+    "Gemma 3, five windows to one": shape(
+        "Gemma3ForCausalLM", "gemma3_text", num_hidden_layers=13, sliding_window=512,
+        layer_types=["full_attention" if (i + 1) % 6 == 0 else "sliding_attention" for i in range(13)],
+        query_pre_attn_scalar=32, hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=True,
+    ),
+    "gpt-oss, every second window": shape(
+        "GptOssForCausalLM", "gpt_oss", num_hidden_layers=6, sliding_window=128, head_dim=64,
+        layer_types=["sliding_attention", "full_attention"] * 3, num_local_experts=4, num_experts_per_tok=2,
+    ),
+    "Mistral, window everywhere": shape(
+        "MistralForCausalLM", "mistral", sliding_window=512, max_position_embeddings=4096
+    ),
+    "DeepSeek-V2, latent": shape(
+        "DeepseekV2ForCausalLM", "deepseek_v2", **LATENT, n_routed_experts=8, num_experts_per_tok=2,
+        moe_intermediate_size=64, n_shared_experts=1, first_k_dense_replace=1, n_group=1, topk_group=1,
+        moe_layer_freq=1, routed_scaling_factor=1.0, scoring_func="softmax", topk_method="greedy",
+        norm_topk_prob=False,
+    ),
+    "Qwen3-Next, linear attention": shape(
+        "Qwen3NextForCausalLM", "qwen3_next", num_hidden_layers=8, **EXPERTS, head_dim=64,
+        full_attention_interval=4, linear_num_value_heads=4, linear_num_key_heads=2, linear_key_head_dim=32,
+        linear_value_head_dim=32, linear_conv_kernel_dim=4, shared_expert_intermediate_size=64,
+        decoder_sparse_step=1, partial_rotary_factor=0.25,
+    ),
+    "Nemotron-H, Mamba-2": shape(
+        "NemotronHForCausalLM", "nemotron_h", num_hidden_layers=8, hybrid_override_pattern="M-M-M*M-",
+        mamba_num_heads=8, mamba_head_dim=32, ssm_state_size=64, n_groups=2, conv_kernel=4, expand=2,
+        mlp_hidden_act="relu2", layer_norm_epsilon=1e-5, chunk_size=128, use_conv_bias=True,
+    ),
+    # float32, as CPU kernels keep the state whatever the model is
+    "Mamba-2, no attention": shape(
+        "Mamba2ForCausalLM", "mamba2", num_heads=8, head_dim=32, state_size=64, n_groups=2, conv_kernel=4,
+        expand=2, mamba_ssm_cache_dtype="float32", layer_norm_epsilon=1e-5, chunk_size=128,
+        num_attention_heads=0, num_key_value_heads=0,
+    ),
+}  # fmt: skip
+
+
+def ask(python: Path, config: Config) -> Mapping[str, Any] | str:
+    """What the engine says of its cache, or the last error of one that does not start."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(json.dumps(config), encoding="utf-8")
         try:
-            process.wait(30)
+            done = subprocess.run(
+                [str(python), str(PROBE), folder, str(LENGTH), str(BATCHED)],
+                env={**os.environ, **SETTINGS},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_SECONDS,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            return f"did not start in {PATIENCE_SECONDS} s"
+    for line in done.stdout.splitlines():
+        if line.startswith("PROBE "):
+            found: Mapping[str, Any] = json.loads(line.removeprefix("PROBE "))
+            return found
+    errors = [line for line in done.stderr.splitlines() if "Error" in line]
+    return errors[-1].strip() if errors else f"ended with {done.returncode}"
 
 
-def wait(process: subprocess.Popen[bytes], address: str) -> None:
-    """Return once the engine answers.
-
-    Raises:
-        SystemExit: It ended, or took too long.
-    """
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError):
-            read(f"{address}/health")
-            return
-        time.sleep(POLL_SECONDS)
-    raise SystemExit("the engine did not start")
-
-
-def read(url: str) -> str:
-    """GET a text."""
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the engine that we started
-        return str(answer.read().decode())
-
-
-def cache_config(metrics: str) -> Mapping[str, str]:
-    """Labels of `vllm:cache_config_info`."""
-    for family in text_string_to_metric_families(metrics):
-        if family.name.startswith(METRIC) and family.samples:
-            return family.samples[0].labels
-    raise SystemExit(f"no {METRIC} among the engine's metrics")
+def estimate(config: Config, batches: int) -> int:
+    """KV tokens that the planner counts on in the space given."""
+    model = model_facts(config, None, model_id="probe")
+    block = LATENT_BLOCK_TOKENS if config.get("kv_lora_rank") else BLOCK_TOKENS
+    layout = cache_layout(model, Split(), kv_element_bytes(model, "auto"), block_tokens=block)
+    return layout.capacity_tokens(GIB_OF_CACHE * GIB, LENGTH, BATCHED * batches)
 
 
 def main() -> None:
-    """Start the engine once, and print its KV tokens beside ours."""
+    """Start each shape once, and print the engine's KV tokens beside ours."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("python", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--gib", type=int, default=1)
-    parser.add_argument("--max-model-len", type=int, default=1024)
+    parser.add_argument("--only", default="")
     asked = parser.parse_args()
-    ours = estimate(read_model(str(asked.folder)), asked.gib * GIB, asked.max_model_len)
-    with tempfile.TemporaryFile() as log:
-        try:
-            with engine(asked.python, asked.folder, asked.gib, asked.max_model_len, log) as address:
-                said = cache_config(read(f"{address}/metrics"))
-        except SystemExit:
-            log.seek(0)
-            sys.stderr.write(log.read().decode(errors="replace")[-4000:])
-            raise
-    blocks, size = int(said["num_gpu_blocks"]), int(said["block_size"])
-    tokens = int(said.get("kv_cache_size_tokens") or blocks * size)
-    print(
-        f"engine {tokens} tokens ({blocks} blocks of {size}), ours {ours}, ours / engine {ours / tokens:.4f}"
-    )
+    good = ran = 0
+    for name, config in SHAPES.items():
+        if asked.only not in name:
+            continue
+        said = ask(asked.python, config)
+        if isinstance(said, str):
+            print(f"{name:32} not run: {said[:150]}")
+            continue
+        ours, theirs = estimate(config, said["batches"]), said["tokens"]
+        ran += 1
+        good += abs(ours / theirs - 1) <= WITHIN
+        print(
+            f"{name:32} engine {theirs:12,} tokens ({said['blocks']} blocks of {said['block_tokens']}), "
+            f"ours {ours:12,}, ours / engine {ours / theirs:.4f}"
+        )
+        sys.stdout.flush()
+    print(f"\nwithin 1 %: {good} of {ran}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from inferfleet.planning.accelerators import GIB, MIB
@@ -48,6 +49,7 @@ _GRAPH_BYTES_PER_LAYER: Final = 8 * MIB
 _GRAPH_SEQUENCES: Final = 256
 
 
+@lru_cache(maxsize=64)
 def engine_memory(image: str) -> EngineMemory:
     """Return the habits of the engine in an image, by its tag; of the newest where the tag tells none."""
     found = _TAG.search(image)

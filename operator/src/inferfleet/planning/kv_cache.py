@@ -22,8 +22,6 @@ BLOCK_TOKENS: Final = 16
 _PAD_TO_LARGER: Final = 1.5
 # the latent's kernels want blocks in multiples of this where a state sets their size
 _LATENT_ALIGNMENT: Final = 128
-# with prefix caching the engine keeps the state before the step beside the current one
-_STATES_CACHED: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def cache_layout(
     sizes = [size for group in model.layer_groups if (size := token_bytes(group, split, element_bytes))]
     unit = min(sizes, default=0)
     layers: Counter[int | None] = Counter()
-    recurrent = state_bytes = 0
+    recurrent = state_bytes = copies = 0
     for group in model.layer_groups:
         here = ceil(group.layers / split.pipeline)
         if size := token_bytes(group, split, element_bytes):
@@ -79,9 +77,10 @@ def cache_layout(
         if group.state_bytes:
             recurrent += here
             state_bytes = max(state_bytes, ceil(group.state_bytes / split.tensor))
-    copies = _STATES_CACHED if prefix_caching else 1
+            copies = max(copies, group.state_copies if prefix_caching else 1)
     if not unit:
-        return CacheLayout(block_tokens, recurrent * state_bytes, 0, (), copies if recurrent else 0)
+        # without attention the engine caches no prefixes
+        return CacheLayout(block_tokens, recurrent * state_bytes, 0, (), min(copies, 1))
     if recurrent:
         latent = any(group.mixer is Mixer.LATENT for group in model.layer_groups)
         step = _LATENT_ALIGNMENT if latent else block_tokens

@@ -265,6 +265,8 @@ def _mamba2(config: Mapping[str, Any]) -> LayerGroup:
         mixer_parameters=hidden * (inner + convolved + heads) + inner * hidden + convolved * kernel,
         state_bytes=inner * state * _state_element_bytes(config)
         + convolved * (kernel - 1) * _CONVOLUTION_ELEMENT_BYTES,
+        # vLLM also keeps the state at the last full block of the prompt
+        state_copies=3,
     )
 
 

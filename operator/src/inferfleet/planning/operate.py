@@ -14,7 +14,7 @@ from inferfleet.values import Objectives, Workload
 _UNBOUNDED: Final = 1e9
 # mean batch of a replica that is all but idle, and how finely the largest batch is sought (within 0.3 %)
 _LEAST_RUNNING: Final = 0.01
-_BISECTIONS: Final = 12
+_BISECTIONS: Final = 10
 # a larger share of the step budget than this for prompts, and every burst makes those that wait grow
 _MOST_PROMPT_SHARE: Final = 0.9
 
@@ -67,6 +67,8 @@ def operate(
     if meets(most):
         running = most
     elif meets(running):
+        if most > 1.0:
+            running, most = (1.0, most) if meets(1.0) else (running, 1.0)
         for _ in range(_BISECTIONS):
             middle = sqrt(running * most)
             running, most = (middle, most) if meets(middle) else (running, middle)

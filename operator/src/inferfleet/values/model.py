@@ -27,7 +27,7 @@ class LayerGroup:
     `replicated_parameters` is the share of `mixer_parameters` that tensor parallelism does not shard.
     A token keeps `kv_heads x (key_dim + value_dim)` elements, or `latent_dim` elements whatever the tensor
     parallelism, and `index_bytes` beside it (DeepSeek's sparse-attention index); of the last `window_tokens`
-    tokens only, where set. `state_bytes` is kept per sequence.
+    tokens only, where set. `state_bytes` is kept per sequence, `state_copies` times with prefix caching.
     """
 
     layers: int
@@ -44,6 +44,7 @@ class LayerGroup:
     index_bytes: int = 0
     window_tokens: int | None = None
     state_bytes: int = 0
+    state_copies: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ class ModelFacts:
     activation_bits: int = 16
     quantization_block: int = 0
     warnings: tuple[Reason, ...] = ()
+
+    def __hash__(self) -> int:
+        """Few fields tell models apart, and the planner asks often."""
+        return hash((self.model_id, self.weight_bytes, self.quantization))
 
     @property
     def layer_groups(self) -> tuple[LayerGroup, ...]:
