@@ -16,14 +16,17 @@ BUSY_SECONDS = 10.0
 STEP_SECONDS = 30.0
 """The latencies move the capacity at most this often: a step must show before the next."""
 
-FEWER, MORE = 0.93, 1.07
+FEWER, MORE = 0.93, 1.05
 FEWEST_MISSES = 3.0
-"""Fewer requests than this over an objective are chance."""
+"""A trial in which not even so many might have missed an objective shows no percentile: a burst fills it."""
 
-PROOF, WITHIN = 2.0, 0.5
+PROVEN = 0.95
+"""What replicas do right now, less this little, is no proof that they can do less."""
+
+PROOF, WITHIN = 4.0, 0.34
 """Once so many might have missed an objective and less than this share of them did, there is more."""
 
-FORGET = 6.0
+FORGET = 8.0
 """A trial that has shown neither by then is begun anew."""
 
 FULL = 0.7
@@ -126,8 +129,8 @@ def _by_objectives(
         above(news.ttft, objectives.ttft_seconds), above(news.itl, objectives.itl_seconds)
     )
     allowed, moved = tried * (1 - objectives.percentile / 100), capacity
-    if missed >= FEWEST_MISSES and missed > allowed:
-        moved = min(capacity, max(LEAST * most, FEWER * capacity))
+    if allowed >= FEWEST_MISSES and missed > allowed:
+        moved = min(capacity, max(LEAST * most, PROVEN * pace, FEWER * capacity))
     elif allowed >= PROOF and missed < WITHIN * allowed:
         moved = MORE * capacity
     if (moved == capacity and allowed < FORGET) or news.at - (memory.learned_at or 0.0) < STEP_SECONDS:
@@ -136,7 +139,7 @@ def _by_objectives(
 
 
 def _forgive(memory: ScalingMemory, capacity: float, most: float, news: Flow) -> ScalingMemory:
-    """Return to the first word while nothing tests a lower figure: it buys so many that nothing ever would."""
+    """Return to the first word while nothing tests a lower one: it buys so many that nothing would."""
     if news.at - (memory.learned_at or 0.0) < STEP_SECONDS:
         return memory
     back = capacity + (most - capacity) * STEP_SECONDS / FORGIVE_SECONDS
