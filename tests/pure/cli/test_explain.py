@@ -18,6 +18,7 @@ REFUSED = {
     "refusal": {"reason": "DoesNotFit", "message": "needs 90 GiB, has 22", "nearest": "4 GPUs would fit"},
     "rejected": [{"candidate": "L4 TP1", "reason": "WeightsDoNotFit", "message": "16 GiB over"}],
     "scaling": {"reason": "Holding", "message": "no sample", "laws": [{"law": "queue", "replicas": 2}]},
+    "lostByCause": [{"cause": "node-lost", "requests": 3}],
     "conditions": [
         {
             "type": "Planned",
@@ -53,6 +54,7 @@ def printed(drawn: RenderableType) -> str:
         "decision    Holding: no sample",
         "queue asks for 2",
         "DoesNotFit: needs [more] memory",
+        "3  lost to node-lost",
         "2026-01-01T00:05:00  Warning  DoesNotFit: needs 90 GiB (x3)",
     ],
 )

@@ -32,7 +32,7 @@ async def read(
 def render(name: str, status: InferenceDeploymentStatus, events: list[dict[str, Any]]) -> Group:
     """All sections that have something to say."""
     title = Text(f"{name}: {status.state or 'not seen by the operator yet'}", style="bold")
-    sections = (_plan, _rejected, _scaling, _capacity, _interruptions, _conditions)
+    sections = (_plan, _rejected, _scaling, _capacity, _interruptions, _lost, _conditions)
     parts: list[RenderableType] = [title]
     for section in sections:
         parts += section(status)
@@ -141,6 +141,13 @@ def _interruptions(status: InferenceDeploymentStatus) -> Iterator[RenderableType
             for gone in status.interruptions
         )
     )
+
+
+def _lost(status: InferenceDeploymentStatus) -> Iterator[RenderableType]:
+    if not status.lost_by_cause:
+        return
+    yield from _heading("Requests that got no whole answer")
+    yield _facts(*((f"{lost.requests}", f"lost to {lost.cause.value}") for lost in status.lost_by_cause))
 
 
 def _conditions(status: InferenceDeploymentStatus) -> Iterator[RenderableType]:
