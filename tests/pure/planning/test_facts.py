@@ -152,6 +152,58 @@ def test_the_cache_is_laid_out_as_engines_report_it(  # noqa: PLR0917 - a table
     assert tokens / length == pytest.approx(concurrency, rel=0.003)
 
 
+_HYBRID: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "vocab_size": 320,
+    "max_position_embeddings": 8192,
+    "torch_dtype": "bfloat16",
+    "n_groups": 2,
+    "conv_kernel": 4,
+    "expand": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "reported"),
+    [
+        # tokens in 1 GiB that vLLM 0.32 reported for a context of 2,048: benchmarks/planner/cpu_engine.py
+        (
+            {
+                "architectures": ["NemotronHForCausalLM"],
+                "model_type": "nemotron_h",
+                "num_hidden_layers": 8,
+                "hybrid_override_pattern": "M-M-M*M-",
+                "mamba_num_heads": 8,
+                "mamba_head_dim": 32,
+                "ssm_state_size": 64,
+            },
+            1_242_680,
+        ),
+        (
+            {
+                "architectures": ["Mamba2ForCausalLM"],
+                "model_type": "mamba2",
+                "num_hidden_layers": 4,
+                "num_heads": 8,
+                "state_size": 64,
+                "mamba_ssm_cache_dtype": "float32",
+                "num_attention_heads": 0,
+                "num_key_value_heads": 0,
+            },
+            8_011_776,
+        ),
+    ],
+)
+def test_recurrent_states_are_kept_as_often_as_the_engine_keeps_them(config: dict[str, Any], reported: int):
+    model = model_facts({**_HYBRID, **config}, None, model_id="probe")
+    layout = cache_layout(model, Split(), 2, block_tokens=128)
+    assert layout.capacity_tokens(GIB, 2048, in_flight_tokens=512) == reported
+
+
 def test_experts_are_told_apart_from_what_every_token_passes(model: Find):
     gpt = model("openai/gpt-oss-120b")
     assert (gpt.experts, gpt.experts_per_token, gpt.quantization) == (128, 4, "mxfp4")
