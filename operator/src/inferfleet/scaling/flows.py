@@ -104,6 +104,26 @@ def record(
 
 def merge(flows: Sequence[Flow]) -> Flow:
     """One span over all of them, which follow each other."""
+    ttft, itl = _sum_of([flow.ttft for flow in flows]), _sum_of([flow.itl for flow in flows])
+    return replace(_totals(flows), ttft=ttft, itl=itl)
+
+
+def within(flows: Flows, seconds: float) -> Flow | None:
+    """One span over the last so many seconds that are known, without its histograms; None without any."""
+    return _totals(_last(flows, seconds)) if flows else None
+
+
+def latencies(flows: Flows, seconds: float) -> Flow | None:
+    """The same with its histograms, which cost more."""
+    return merge(_last(flows, seconds)) if flows else None
+
+
+def _last(flows: Flows, seconds: float) -> Sequence[Flow]:
+    start = flows[-1].at - seconds
+    return [flow for flow in flows if flow.at - flow.seconds / 2 > start] or flows[-1:]
+
+
+def _totals(flows: Sequence[Flow]) -> Flow:
     return Flow(
         at=flows[-1].at,
         seconds=sum([flow.seconds for flow in flows]),
@@ -117,17 +137,7 @@ def merge(flows: Sequence[Flow]) -> Flow:
         busy_tokens=sum([flow.busy_tokens for flow in flows]),
         in_system_seconds=sum([flow.in_system_seconds for flow in flows]),
         waiting_seconds=sum([flow.waiting_seconds for flow in flows]),
-        ttft=_sum_of([flow.ttft for flow in flows]),
-        itl=_sum_of([flow.itl for flow in flows]),
     )
-
-
-def within(flows: Flows, seconds: float) -> Flow | None:
-    """One span over the last so many seconds that are known; None where nothing is."""
-    if not flows:
-        return None
-    start = flows[-1].at - seconds
-    return merge([flow for flow in flows if flow.at - flow.seconds / 2 > start] or flows[-1:])
 
 
 def _part(

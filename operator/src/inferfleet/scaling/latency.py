@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
-from inferfleet.scaling.flows import Buckets, Flows, within
+from inferfleet.scaling.flows import Buckets, Flows, latencies
 from inferfleet.values import Objectives
 
 LONG_SECONDS = 60.0
@@ -63,8 +63,8 @@ def above(buckets: Buckets, objective: float | None) -> float:
 def judge(flows: Flows, objectives: Objectives, since: float | None) -> Latency:
     """Judge the latencies of the last minute, or since the fleet last grew: those before tell of less."""
     age = LONG_SECONDS if since is None or not flows else min(LONG_SECONDS, flows[-1].at - since)
-    long = within(flows, age) if age > 0 else None
-    short = within(flows, min(age, SHORT_SECONDS)) if age > 0 else None
+    long = latencies(flows, age) if age > 0 else None
+    short = latencies(flows, min(age, SHORT_SECONDS)) if age > 0 else None
     if long is None or short is None:
         return Latency()
     share = objectives.percentile / 100
