@@ -50,6 +50,9 @@ def _changes(
     if spec.engine.max_num_batched_tokens or spec.engine.max_num_seqs:
         free = replace(spec.engine, max_num_batched_tokens=None, max_num_seqs=None)
         yield "no engine limits", model, pools, replace(spec, engine=free)
+    if spec.engine.kv_cache_dtype:
+        plain = replace(spec.engine, kv_cache_dtype=None)
+        yield "no engine.kvCacheDtype", model, pools, replace(spec, engine=plain)
     yield from _looser(model, pools, spec, miss)
     if spec.model.context_length:
         shorter = replace(spec.model, context_length=None)
