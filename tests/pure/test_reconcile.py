@@ -691,8 +691,7 @@ def test_what_engines_report_replaces_the_estimates_in_what_is_shown_and_a_drift
             ),
             scaling=replace(
                 observed.scaling,
-                tokens_per_second_per_replica=pace,
-                predicted_tokens_per_second=planned.tokens_per_second,
+                busy_tokens_per_second=pace,
             ),
         ),
         world.now,
