@@ -1,9 +1,9 @@
 """Hold the simulated engine against a real one: `python benchmarks/simulator/calibration.py PYTHON MODEL`.
 
 PYTHON is that of an environment with vLLM for CPU, MODEL a folder with a small model. In each round the step
-model is fitted to the engine (decode batches of several sizes and lengths, prompts of several lengths by
-themselves); then Poisson arrivals are served by the engine and by the simulator. The fit knows nothing of the
-arrivals. Printed are both figures for each round, and the median error over the rounds.
+model is fitted to the engine (decode batches of several sizes and lengths, prompts of several lengths alone
+and beside decodes), in turns with Poisson arrivals that the engine serves; then the simulator serves the
+same. The fit knows nothing of the arrivals. Printed are both figures for each round, and the median error.
 
 The real engine runs in the process of `engine_clock.py`, on its own processor time: scheduler, KV cache and
 model are real, the API server takes no part. On a machine that does other work the time of a step still
@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, linear_regression, median
@@ -50,9 +50,9 @@ SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
     "TORCHDYNAMO_DISABLE": "1",
 }
-SHORT, LONG, DECODED = 16, 1000, 48
+SHORT, LONG, DECODED, JOINED = 16, 1000, 48, 3
 BATCHES = (1, 2, 4, SLOTS)
-PROMPTS, REPEATS = (16, 64, 128, 240), 5
+PROMPTS, REPEATS = (16, 64, 128, 240), 3
 SIZES: Final = Sizes(200, 60, 0.8, 0.8)
 LONGEST = (1200, 600)
 LOOK_SECONDS = 0.05
@@ -138,8 +138,17 @@ class RealEngine:
         self._process.wait(60)
 
 
-def fit(engine: RealEngine) -> StepModel:
-    """Coefficients of a step from decode paces by batch and length, and first tokens by length."""
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Seconds per decode step by batch and length, of prompts by length, and of prompts that join a batch."""
+
+    paces: Mapping[tuple[int, int], float]
+    prompts: Mapping[int, float]
+    joined: Mapping[int, float]
+
+
+def probe(engine: RealEngine) -> Probe:
+    """Measure every pace once."""
     paces: dict[tuple[int, int], float] = {}
     for prompt in (SHORT, LONG):
         for batch in BATCHES:
@@ -147,33 +156,53 @@ def fit(engine: RealEngine) -> StepModel:
             ends = min(last for _, _, last, _ in course.ended)
             begins = max(first for _, first, _, _ in course.ended)
             paces[batch, prompt] = (ends - begins) / sum(begins < at <= ends for at, _, _ in course.looks)
+    prompts = {
+        prompt: fmean(engine.serve([Request(0.0, prompt, 1)]).ended[0][1] for _ in range(REPEATS))
+        for prompt in (*PROMPTS, LONG)
+    }
+    joined = {prompt: fmean(joining_seconds(engine, prompt) for _ in range(REPEATS)) for prompt in PROMPTS}
+    return Probe(paces, prompts, joined)
+
+
+def joining_seconds(engine: RealEngine, prompt: int) -> float:
+    """Seconds of the step in which a prompt joins a batch of `JOINED`."""
+    late = 1e-6
+    course = engine.serve([*[Request(0.0, SHORT, DECODED)] * JOINED, Request(late, prompt, 1)])
+    first = next(first for at, first, _, _ in course.ended if at == late)
+    return first - max(at for at, _, _ in course.looks if at < first)
+
+
+def fit(probes: Sequence[Probe]) -> StepTimes:
+    """Coefficients of a step from the mean of several looks."""
+    paces = {key: fmean(each.paces[key] for each in probes) for key in probes[0].paces}
+    prompts = {size: fmean(each.prompts[size] for each in probes) for size in probes[0].prompts}
     growth = [(paces[batch, LONG] - paces[batch, SHORT]) / (batch * (LONG - SHORT)) for batch in BATCHES]
     context = max(0.0, median(growth))
     bare = [paces[batch, SHORT] - context * batch * (SHORT + DECODED / 2) for batch in BATCHES]
     each, fixed = linear_regression(BATCHES, bare)
-    firsts = [
-        median(engine.serve([Request(0.0, prompt, 1)]).ended[0][1] for _ in range(REPEATS))
-        for prompt in PROMPTS
-    ]
-    per_token = max(0.0, linear_regression(PROMPTS, firsts)[0])
-    long = median(engine.serve([Request(0.0, LONG, 1)]).ended[0][1] for _ in range(REPEATS))
+    per_token, start = linear_regression(PROMPTS, [prompts[size] for size in PROMPTS])
+    per_token = max(0.0, per_token)
     chunks = -(-LONG // BUDGET)
-    return replace(
+    attended = prompts[LONG] - chunks * start - LONG * per_token
+    joined = {size: fmean(each.joined[size] for each in probes) for size in PROMPTS}
+    plain = {size: fixed + JOINED * each + size * per_token + JOINED * SHORT * context for size in PROMPTS}
+    step = replace(
         ZERO,
         overhead_seconds=fixed,
         exchange_seconds_per_token=per_token,
         overhead_seconds_per_sequence=each - per_token,
         context_seconds_per_token=context,
-        prefill_seconds_per_context_token=max(
-            0.0, (long - chunks * fixed - LONG * per_token) / (LONG * LONG / 2)
-        ),
+        prefill_seconds_per_context_token=max(0.0, attended / (LONG * LONG / 2)),
     )
+    extra = max(0.0, median(joined[size] - plain[size] for size in PROMPTS))
+    print(f"  {described(step)}, {extra * 1e3:.2f} ms more with a prompt", flush=True)
+    return StepTimes(step, extra)
 
 
-def imitate(requests: Sequence[Request], step: StepModel) -> Course:
+def imitate(requests: Sequence[Request], times: StepTimes) -> Course:
     """The requests on the simulated engine."""
     clock, notes = Clock(), Notes()
-    engine = Engine("engine", StepTimes(step), LIMITS, notes, clock.post)
+    engine = Engine("engine", times, LIMITS, notes, clock.post)
     looks, look = [], 0.0
     for request in requests:
         while look < request.at:
@@ -233,40 +262,54 @@ def arrivals(rate: float, seconds: float, seed: int) -> list[Request]:
     ]
 
 
-def capacity(step: StepModel) -> float:
+def capacity(times: StepTimes) -> float:
     """Requests per second of a full batch, as the simulator serves a burst."""
-    course = imitate([request._replace(at=0.0) for request in arrivals(50.0, 20.0, 99)], step)
+    course = imitate([request._replace(at=0.0) for request in arrivals(50.0, 20.0, 99)], times)
     return len(course.ended) / max(last for _, _, last, _ in course.ended)
 
 
-def measure(engine: RealEngine, rounds: int, seconds: float, shares: Sequence[float]) -> None:
-    """Fit and serve in turn."""
+def measure(engine: RealEngine, rounds: int, slices: int, seconds: float, shares: Sequence[float]) -> None:
+    """In each round look at the pace and serve, in turn, so that both meet the same machine; then compare."""
     errors: dict[tuple[float, str], list[float]] = {}
     engine.serve([Request(0.0, LONG, DECODED)] * SLOTS)
     for number in range(1, rounds + 1):
-        step = fit(engine)
-        rate = capacity(step)
-        sequence = step.overhead_seconds_per_sequence + step.exchange_seconds_per_token
-        print(
-            f"round {number}: a step takes {step.overhead_seconds * 1e3:.2f} ms, {sequence * 1e3:.3f} ms a "
-            f"sequence, {step.exchange_seconds_per_token * 1e6:.1f} us a prompt token, "
-            f"{step.context_seconds_per_token * 1e6:.3f} us a token of context; at most {rate:.2f} a second",
-            flush=True,
-        )
+        probes = [probe(engine)]
+        rate = capacity(fit(probes))
+        served: list[tuple[float, Sequence[Request], Course]] = []
+        for index in range(slices):
+            for share in shares:
+                requests = arrivals(share * rate, seconds, 100 * number + index)
+                served.append((share, requests, engine.serve(requests)))
+            probes.append(probe(engine))
+        print(f"round {number}: loads are shares of {rate:.2f} requests/s", flush=True)
+        times = fit(probes)
         for share in shares:
-            requests = arrivals(share * rate, seconds, number)
-            real, simulated = figures(engine.serve(requests)), figures(imitate(requests, step))
+            real = mean_of([figures(course) for load, _, course in served if load == share])
+            simulated = mean_of([figures(imitate(sent, times)) for load, sent, _ in served if load == share])
             for name in Figures.__slots__:
                 one, other = getattr(real, name), getattr(simulated, name)
                 error = other / one - 1 if one else float("nan")
                 errors.setdefault((share, name), []).append(error)
-                print(
-                    f"  load {share:g} {name}: real {one:.4f}, simulated {other:.4f} ({error:+.1%})",
-                    flush=True,
-                )
+                pair = f"real {one:.4f}, simulated {other:.4f}"
+                print(f"  load {share:g} {name}: {pair} ({error:+.1%})", flush=True)
     print("median error over the rounds:")
     for (share, name), seen in errors.items():
         print(f"  load {share:g} {name}: {median(seen):+.1%} (from {min(seen):+.1%} to {max(seen):+.1%})")
+
+
+def mean_of(several: Sequence[Figures]) -> Figures:
+    """The mean over the slices of a round."""
+    return Figures(*(fmean(getattr(each, name) for each in several) for name in Figures.__slots__))
+
+
+def described(step: StepModel) -> str:
+    """The fit in words."""
+    sequence = step.overhead_seconds_per_sequence + step.exchange_seconds_per_token
+    return (
+        f"a step takes {step.overhead_seconds * 1e3:.2f} ms, {sequence * 1e3:.3f} ms a sequence, "
+        f"{step.exchange_seconds_per_token * 1e6:.1f} us a prompt token and "
+        f"{step.context_seconds_per_token * 1e6:.3f} us a token of context"
+    )
 
 
 def main() -> None:
@@ -275,12 +318,13 @@ def main() -> None:
     parser.add_argument("python")
     parser.add_argument("model")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=40.0, help="of the engine's processor time")
-    parser.add_argument("--load", type=float, nargs="+", default=[0.5, 0.8, 1.2])
+    parser.add_argument("--slices", type=int, default=4, help="of a round")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of processor time in a slice")
+    parser.add_argument("--load", type=float, nargs="+", default=[0.5, 0.8])
     asked = parser.parse_args()
     engine = RealEngine(asked.python, asked.model)
     try:
-        measure(engine, asked.rounds, asked.seconds, asked.load)
+        measure(engine, asked.rounds, asked.slices, asked.seconds, asked.load)
     finally:
         engine.close()
 

@@ -12,11 +12,16 @@ from inferfleet.planning.speed import StepModel
 
 
 class StepTimes:
-    """The times of one replica's steps. A step is one token for each sequence, through all stages."""
+    """The times of one replica's steps. A step is one token for each sequence, through all stages.
 
-    def __init__(self, step: StepModel) -> None:
+    `prompt_step_seconds` is how much longer a step takes because it carries any prompt beside decodes: new
+    requests enter the batch, and attention runs in two parts. The planner's model knows no such part.
+    """
+
+    def __init__(self, step: StepModel, prompt_step_seconds: float = 0.0) -> None:
         """Take the coefficients that depend on nothing; batches are added as they are met."""
         self._step = step
+        self._prompt_step_seconds = prompt_step_seconds
         self._stages = step.stages
         self._lanes = step.stages * step.ranks
         self._windows = step.window_seconds
@@ -41,7 +46,8 @@ class StepTimes:
     def mixed(self, batch: int, context: int, prompt_tokens: float, prompt_context: float) -> float:
         """Seconds of a step that also computes `prompt_tokens`, after `prompt_context` others on average."""
         mean = context / batch if batch else 0.0
-        return self._cycle(batch, mean, prompt_tokens, prompt_context)
+        extra = self._prompt_step_seconds if batch else 0.0
+        return extra + self._cycle(batch, mean, prompt_tokens, prompt_context)
 
     def seconds_of(self, steps: float, base: float, batch: int, context: int) -> float:
         """Time of so many decode steps of the same batch, from a summed `context` on."""
