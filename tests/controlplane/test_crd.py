@@ -196,8 +196,13 @@ def test_every_example_is_accepted(api: ApiCluster, path: Any) -> None:
 def test_defaults_are_filled_in_as_the_models_have_them(api: ApiCluster) -> None:
     assert api.apply(deployment("defaults")).ok
     served = api.get("infd", "-n", NAMESPACE, "defaults")
-    assert served["spec"]["autoscaling"]["scaleDownWindow"] == "5m"
-    assert served["spec"]["rollout"] == {"maxSurge": 1, "maxUnavailable": 0, "progressDeadline": "30m"}
+    assert served["spec"]["drain"]["timeout"] == "5m"
+    assert served["spec"]["rollout"] == {
+        "maxSurge": 1,
+        "maxUnavailable": 0,
+        "progressDeadline": "30m",
+        "undo": False,
+    }
     bare = copy.deepcopy(served) | {"spec": {"model": {"id": "org/model"}}}
     assert InferenceDeployment.parse(served).to_values() == InferenceDeployment.parse(bare).to_values()
     # a part that is given in part gets the rest
@@ -286,3 +291,20 @@ def test_status_and_spec_have_separate_writers(api: ApiCluster) -> None:
     served = api.get("infd", "-n", NAMESPACE, "split")
     assert (served["spec"]["paused"], served["status"]["state"]) == (False, "Ready")
     assert served["metadata"]["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({}, "must say which nodes form the pool"),
+        ({"accelerator": {"name": "L4"}, "provision": {}}, "instanceTypes must say what provision may buy"),
+        ({"instanceTypes": ["g6.xlarge"], "provision": {"consolidation": {"after": "1d"}}}, "after"),
+    ],
+)
+def test_a_pool_for_which_nothing_could_be_bought_is_refused(
+    api: ApiCluster, spec: dict[str, Any], told: str
+) -> None:
+    pool = {"apiVersion": "inferfleet.dev/v1alpha1", "kind": "GPUPool", "metadata": {"name": "refused"}}
+    outcome = api.apply({**pool, "spec": spec}, dry_run=True)
+    assert not outcome.ok
+    assert told in outcome.err
