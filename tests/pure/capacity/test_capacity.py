@@ -221,6 +221,14 @@ def test_each_spot_replica_that_is_ready_sends_one_stand_in_home_and_the_next_is
     assert (kinds(allocation), allocation.surplus) == ("spot", ((OD, 1),))
 
 
+def test_as_many_spot_replicas_are_tried_at_once_as_are_ready() -> None:
+    memory = CapacityMemory(losses=interrupted(NOW - 700))
+    assert kinds(ask(7, workers(od=5, spot=2), memory=memory)) == "spot spot"
+    assert kinds(ask(5, workers(od=2, spot=3), memory=memory)) == "spot"
+    trying = (*workers(od=5, spot=2), worker("try", SPOT, "b", ready=False))
+    assert kinds(ask(7, trying, memory=memory)) == "spot"
+
+
 def test_spot_that_finds_no_node_is_given_up_after_a_while() -> None:
     stuck = worker("stuck", SPOT, ready=False, node=None, unschedulable=DENIED, created_at=NOW - 121)
     allocation = ask(2, (*workers(od=1), stuck))

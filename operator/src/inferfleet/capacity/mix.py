@@ -53,9 +53,9 @@ def mix(
 
     What is reserved is paid for, so it comes first and counts towards the base. Above the on-demand base the
     spot share holds; the over-provision comes on top. While `holding` after a loss of spot, on-demand stands
-    in for what is missing; after that one spot replica at a time is tried, and each that is Ready sends one
-    on-demand replica home. READY spot counts, not asked-for spot. `suspected` are the offers where one is
-    being interrupted now: the others there are likely to follow.
+    in for what is missing; after that one spot replica is tried, then as many again as are Ready, and each
+    that is Ready sends one on-demand replica home. READY spot counts, not asked-for spot. `suspected` are the
+    offers where one is being interrupted now: the others there are likely to follow.
     """
     nominal = _nominal(target, spec, staying, market)
     if not (spec.fallback and nominal.spot and market.of(CapacityType.ON_DEMAND)):
@@ -75,7 +75,7 @@ def mix(
     if standing_in > 0 and ready < nominal.spot:
         covered = min(standing_in, nominal.spot - ready)
         needed = nominal.spot - covered
-        tried = needed + 1 if ready >= needed else needed
+        tried = min(nominal.spot, needed + max(1, ready)) if ready >= needed else needed
         return _cover(nominal, min(full.spot, max(tried, len(spot))), covered, "spot is being tried again")
     return full
 
