@@ -15,7 +15,7 @@ NODE_PREFIX = "if-node-"
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One node: the first on demand, the second spot, and so on by turns; four have both kinds in both zones."""
+    """One node: the first on demand, the second spot, by turns; four have both kinds in both zones."""
 
     index: int
     gpus: int = 4
