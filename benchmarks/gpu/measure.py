@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "operator" / "src")
 from inferfleet.planning.accelerators import find_accelerator, unknown_accelerator
 from inferfleet.planning.catalogue import catalogue_facts
 from inferfleet.planning.efficiency import efficiency_of
-from inferfleet.planning.split import Split
 from inferfleet.planning.speed import StepModel, step_model
+from inferfleet.planning.split import Split
 from inferfleet.values import Accelerator, ModelFacts
 
 WARM_UPS, REPEATS = 5, 20

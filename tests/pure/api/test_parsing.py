@@ -208,7 +208,7 @@ def test_a_pool_of_a_gpu_that_no_table_knows() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"nodeSelector": {}}, "nodeSelector or accelerator must say which nodes"),
+        ({"nodeSelector": {}}, "nodeSelector, instanceTypes or accelerator must say which nodes"),
         ({"capacityTypes": ["cheap"]}, "spec.capacityTypes.0"),
         ({"pricePerGpuHour": {"spot": -1}}, "spec.pricePerGpuHour.spot"),
         (
