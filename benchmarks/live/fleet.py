@@ -13,7 +13,7 @@ from typing import Any, Never
 import yaml
 from policies import WAITING, Policy
 
-from inferfleet.cluster.client import TRANSIENT, ApiFailure, ApiServer
+from inferfleet.cluster.client import NOT_FOUND, TRANSIENT, ApiFailure, ApiServer
 from inferfleet.telemetry.workers import WorkerClient
 from inferfleet_demo.scene import NAME, NAMESPACE, WORKER_LABELS
 
@@ -81,7 +81,10 @@ class Watch:
                 path = f"/apis/inferfleet.dev/v1alpha1/namespaces/{NAMESPACE}/inferencedeployments/{NAME}"
                 status = (await self.api.get(path)).get("status", {})
                 self.looks.append(_look(pods, status.get("desiredReplicas", 0)))
-            except (ApiFailure, *TRANSIENT) as error:
+            except ApiFailure as failure:
+                if failure.status != NOT_FOUND:  # not made yet
+                    raise
+            except TRANSIENT as error:
                 print(f"    not seen: {error}", flush=True)
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -104,14 +107,10 @@ def replica_seconds(looks: Sequence[Look], begin: float, end: float) -> float:
 
 
 def reaction(looks: Sequence[Look], begin: float, end: float) -> tuple[float | None, float | None]:
-    """Seconds from `begin` until more replicas are asked for and until more are Ready; None: not by `end`."""
-    before = [look for look in looks if look.at <= begin]
-    within = [look for look in looks if begin < look.at <= end]
-    if not before:
-        return None, None
-    start = before[-1]
-    asked = next((look.at - begin for look in within if look.staying > start.staying), None)
-    ready = next((look.at - begin for look in within if look.ready > start.ready), None)
+    """Seconds from `begin` until a replica more is asked for, and is Ready; None: not by `end`."""
+    pairs = [(one, two) for one, two in pairwise(looks) if begin < two.at <= end]
+    asked = next((two.at - begin for one, two in pairs if two.staying > one.staying), None)
+    ready = next((two.at - begin for one, two in pairs if two.ready > one.ready), None)
     return asked, ready
 
 
