@@ -88,7 +88,9 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     if not peers:
         return f"{said}; no peer law attains {100 * level:.2f} %."
     best = min(peers, key=lambda v: v.over_optimum.mean)
-    return f"{said}; the cheapest peer that attains as much: {label(best)} at {best.over_optimum.mean:.2f} x."
+    return (
+        f"{said}; the cheapest peer at {100 * level:.2f} %: {label(best)} at {best.over_optimum.mean:.2f} x."
+    )
 
 
 def as_json(card: Card, meta: Mapping[str, Any]) -> str:
