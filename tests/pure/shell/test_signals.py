@@ -1,14 +1,20 @@
-"""Who may wake a deployment that has no replica."""
+"""Which sources are built, and who may wake a deployment that has no replica."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from inferfleet.shell.signals import WAKE_SECONDS, is_called, wake_query
-from inferfleet.shell.views import DeploymentRecord
+from inferfleet.shell.settings import MetricsSource, Settings
+from inferfleet.shell.signals import WAKE_SECONDS, Signals, is_called, wake_query
+from inferfleet.shell.views import DeploymentRecord, Wakes
+from inferfleet.telemetry.metrics import Metrics
+from inferfleet.telemetry.scrape import Scraper
+from inferfleet.telemetry.source import Newest, Target
+from inferfleet.telemetry.workers import WorkerClient
 
 NOW = 1_700_000_000.0
 
@@ -55,3 +61,42 @@ def test_a_query_is_asked_only_while_there_is_no_replica(
     spec: dict[str, Any], status: dict[str, Any], query: str | None
 ):
     assert wake_query(record(spec=spec, status=status)) == query
+
+
+class Fleet:
+    """A view of two workers, one of which leaves."""
+
+    def targets(self) -> list[Target]:
+        return [Target("ns/x", "stays", "1"), Target("ns/x", "leaves", "2", leaving=True)]
+
+
+SETTINGS = Settings("me", "default", "image")
+THROUGH = replace(SETTINGS, metrics_source=MetricsSource.PROMETHEUS, prometheus_url="http://127.0.0.1:1")
+
+
+def choose(settings: Settings) -> Signals:
+    return Signals.choose(settings, Fleet(), Wakes(), WorkerClient(), Metrics())  # type: ignore[arg-type]
+
+
+def looked_at(scraper: object) -> set[str]:
+    assert isinstance(scraper, Scraper)
+    return {target.worker for target in scraper._targets()}
+
+
+def test_by_default_every_worker_is_looked_at_and_nobody_is_asked_to_wake():
+    signals = choose(SETTINGS)
+    assert looked_at(signals.source) == {"stays", "leaves"}
+    assert signals.waker is None
+
+
+def test_through_prometheus_only_workers_that_leave_are_looked_at_directly():
+    signals = choose(THROUGH)
+    assert isinstance(signals.source, Newest)
+    assert looked_at(signals.source._sources[1]) == {"leaves"}
+    assert signals.waker is not None
+
+
+def test_a_prometheus_may_serve_for_waking_alone():
+    signals = choose(replace(THROUGH, metrics_source=MetricsSource.DIRECT))
+    assert looked_at(signals.source) == {"stays", "leaves"}
+    assert signals.waker is not None
