@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
+from typing import Final
 
 from inferfleet.values.hardware import CapacityType
 from inferfleet.values.reason import Reason
+
+# asked of every worker many times in a pass
+_IS_READY: Final = attrgetter("ready")
 
 
 class PodPhase(StrEnum):
@@ -114,7 +119,7 @@ class Worker:
     @property
     def ready(self) -> bool:
         """True while all pods are Ready, so the endpoints carry the leader."""
-        return all(pod.ready for pod in self.pods)
+        return all(map(_IS_READY, self.pods))
 
     @property
     def in_service(self) -> bool:
