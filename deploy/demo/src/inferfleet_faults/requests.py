@@ -44,12 +44,11 @@ class Requests:
     heard_at: float = 0.0
     oldest_open: float | None = None
 
-    def follow(self, kube: Kube) -> subprocess.Popen[str]:
-        """Read the clients' log for as long as they run."""
-        command = ("kubectl", "-n", kube.namespace, "logs", "-f", POD)
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(kube.environment))
-        threading.Thread(target=self._read, args=(process,), daemon=True).start()
-        return process
+    def follow(self, kube: Kube) -> threading.Thread:
+        """Read the clients' log for as long as they run, in the thread that is returned."""
+        thread = threading.Thread(target=self._read, args=(kube,), daemon=True)
+        thread.start()
+        return thread
 
     def begun(self, begin: float, end: float) -> list[Asked]:
         """Every request that began in between, once all of them are over."""
@@ -61,13 +60,17 @@ class Requests:
         eventually("every request of the row answered or lost", over, seconds=240, every=0.5)
         return [one for one in self.asked if begin <= one.start <= end]
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        for line in process.stdout or ():
-            said = json.loads(line)
-            if "tick" in said:
-                self.heard_at, self.oldest_open = said["tick"], said["oldest"]
-            else:
-                self.asked.append(Asked(**{**said, "problems": tuple(said["problems"])}))
+    def _read(self, kube: Kube) -> None:
+        command = ("kubectl", "-n", kube.namespace, "logs", "-f", POD)
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=dict(kube.environment)
+        ) as process:
+            for line in process.stdout or ():
+                said = json.loads(line)
+                if "tick" in said:
+                    self.heard_at, self.oldest_open = said["tick"], said["oldest"]
+                else:
+                    self.asked.append(Asked(**{**said, "problems": tuple(said["problems"])}))
 
 
 @contextmanager
@@ -82,4 +85,4 @@ def clients_running(scene: Scene, node_labels: dict[str, str], **counts: int) ->
         yield requests
     finally:
         scene.kube.kubectl("delete", "pod", load.name, "--wait=false", "--grace-period=1")
-        reading.wait(timeout=60)
+        reading.join(timeout=60)
