@@ -50,6 +50,7 @@ DEPLOYMENT = {
         "parallelism": {"tensor": 1},
         "autoscaling": {"mode": "External"},
         "replicas": 1,
+        "drain": {"timeout": "3s", "settle": "1s", "margin": "1s"},
     },
 }
 
@@ -87,11 +88,11 @@ def test_a_horizontal_pod_autoscaler_scales_by_the_queue(
     api_cluster.namespace(NAMESPACE)
     with operator(api_cluster.kubeconfig, tmp_path) as running:
         assert api_cluster.apply(DEPLOYMENT, AUTOSCALER).ok
-        ready = until(lambda: got("infd").get("status", {}).get("readyReplicas") == 3, seconds=60)
+        ready = until(lambda: got("infd").get("status", {}).get("readyReplicas") == 3, seconds=90)
         assert ready, (got("infd").get("status"), got("hpa").get("status"), running.lines()[-3:])
         assert queue == {"vllm_num_requests_waiting": 12.0}
         assert got("hpa")["status"]["desiredReplicas"] == 3
         told = {one["type"]: one["reason"] for one in got("infd")["status"]["conditions"]}
         assert told["ScalingActive"] == "ExternalScaling"
         api_cluster.must("delete", "infd", "llama", "-n", NAMESPACE, "--wait=false")
-        assert until(lambda: not api_cluster.get("infd", "-n", NAMESPACE)["items"], seconds=40)
+        assert until(lambda: not api_cluster.get("infd", "-n", NAMESPACE)["items"], seconds=60)
