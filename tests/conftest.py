@@ -7,10 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 from api_server import ROOT, ApiCluster
+from hypothesis import HealthCheck, settings
 
 from inferfleet_local import Flavour, binaries, resolve
 from inferfleet_local.cluster import Cluster
 from inferfleet_local.progress import Progress
+
+# how fast a busy machine draws examples says nothing about the code
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_world import MODEL, SmallWorld, deployment, gpu_node
 
@@ -831,7 +831,7 @@ def slow(world: SmallWorld) -> None:
 HAPPENINGS = (load, idle, taint, cordon, mend, kill, delete, forget, deafen, hear, roll, slow)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.integers(1, 40)), max_size=10))
 def test_whatever_happens_the_invariants_hold_and_a_calm_world_comes_to_rest(
     happenings: list[tuple[Callable[[SmallWorld], None], int]],

@@ -71,7 +71,7 @@ def specs(draw: st.DrawFn) -> DeploymentSpec:
     )
 
 
-many = settings(max_examples=60, deadline=None)
+many = settings(max_examples=60)
 
 
 def check_split(model: ModelFacts, pool: Pool, layout: Layout) -> None:
@@ -168,7 +168,7 @@ junk = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_no_config_crashes_the_planner(data: st.DataObject):
     recorded = json.loads(files("inferfleet.planning").joinpath("catalogue.json").read_text(encoding="utf-8"))

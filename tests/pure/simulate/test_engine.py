@@ -142,7 +142,7 @@ small = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(small)
 def test_the_cache_is_never_exceeded_and_everybody_is_answered(gaps: list[tuple[float, int, int]]):
     limits = Limits(max_num_seqs=8, max_num_batched_tokens=256, kv_cache_tokens=1000)
