@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from inferfleet.shell.kinds import DeploymentRecord
 from inferfleet.shell.reading import Reading, parts_of, read
-from inferfleet.shell.views import DeploymentRecord
 
 MODEL = {"id": "qwen/qwen2.5-0.5b-instruct"}
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from inferfleet.shell.kinds import DeploymentRecord
 from inferfleet.shell.settings import MetricsSource, Settings
 from inferfleet.shell.signals import WAKE_SECONDS, Signals, is_called, wake_query
-from inferfleet.shell.views import DeploymentRecord, Wakes
+from inferfleet.shell.views import Wakes
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.scrape import Scraper
 from inferfleet.telemetry.source import Newest, Target

@@ -25,10 +25,11 @@ from inferfleet.cluster.fence import Fenced, FencedApi
 from inferfleet.cluster.merge import merge_patch
 from inferfleet.cluster.resources import DEPLOYMENTS
 from inferfleet.manifests import render_objects, render_worker
+from inferfleet.shell.kinds import DeploymentRecord
 from inferfleet.shell.model_source import ModelSource
 from inferfleet.shell.reading import Reading, kept, parts_of, read
 from inferfleet.shell.signals import Signals
-from inferfleet.shell.views import DeploymentRecord, Views, Wakes
+from inferfleet.shell.views import Views, Wakes
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.workers import WorkerClient
 from inferfleet.values import (

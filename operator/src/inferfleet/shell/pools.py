@@ -13,8 +13,9 @@ from inferfleet.cluster.fence import Fenced, FencedApi
 from inferfleet.cluster.merge import merge_patch
 from inferfleet.cluster.resources import GPU_POOLS
 from inferfleet.planning import discover_pools
+from inferfleet.shell.kinds import EVERYONE, PoolRecord
 from inferfleet.shell.provision import provision
-from inferfleet.shell.views import EVERYONE, PoolRecord, Views, Wakes
+from inferfleet.shell.views import Views, Wakes
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,11 @@ from inferfleet.cluster.lease import Lease, LeaseLost
 from inferfleet.shell import framework
 from inferfleet.shell.deployment import DeploymentLoop, Surroundings
 from inferfleet.shell.health import HealthServer
+from inferfleet.shell.kinds import EVERYONE
 from inferfleet.shell.pools import tell_pools
 from inferfleet.shell.settings import Settings
 from inferfleet.shell.signals import Signals
-from inferfleet.shell.views import EVERYONE, Views, Wakes
+from inferfleet.shell.views import Views, Wakes
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.workers import WorkerClient
 

@@ -11,7 +11,8 @@ from inferfleet.api.status import ConditionStatus
 from inferfleet.cluster.client import NOT_FOUND, TRANSIENT, ApiFailure
 from inferfleet.cluster.fence import Fenced, FencedApi
 from inferfleet.cluster.resources import NODE_POOLS
-from inferfleet.shell.views import PoolRecord, Views
+from inferfleet.shell.kinds import PoolRecord
+from inferfleet.shell.views import Views
 from inferfleet.values import Reason, labels
 
 log = logging.getLogger(__name__)

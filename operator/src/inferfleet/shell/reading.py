@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inferfleet.api import InferenceDeployment, SpecError
-from inferfleet.shell.views import DeploymentRecord
+from inferfleet.shell.kinds import DeploymentRecord
 from inferfleet.values import DeploymentSpec, EngineSpec, ModelSpec, Reason
 
 RUN: Final = ("model", "engine", "parallelism", "objectives", "workload", "podTemplate")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Never, Protocol, Self
 
+from inferfleet.shell.kinds import DeploymentRecord
 from inferfleet.shell.settings import MetricsSource, Settings
-from inferfleet.shell.views import DeploymentRecord, Views, Wakes
+from inferfleet.shell.views import Views, Wakes
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.scrape import Scraper
 from inferfleet.telemetry.source import Newest, Source, Target

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Never
 
-from inferfleet.api import GPUPool, SpecError, read_prices
 from inferfleet.cluster import resources
 from inferfleet.cluster.client import ApiServer
-from inferfleet.cluster.informer import Informer, Kind, View
-from inferfleet.cluster.project import (
-    PodRecord,
-    gpus_taken,
-    group_workers,
-    key_of,
-    project_gpu_use,
-    project_node,
-    project_pod,
-)
-from inferfleet.cluster.project_claims import project_claim, project_node_event
-from inferfleet.cluster.project_node_pools import project_node_pool
-from inferfleet.disruption import EVENT_REASONS
-from inferfleet.manifests import render_node_pool
+from inferfleet.cluster.informer import Informer, View
+from inferfleet.cluster.project import PodRecord, gpus_taken, group_workers
+from inferfleet.shell import kinds
+from inferfleet.shell.kinds import EVERYONE
 from inferfleet.telemetry.source import Target
 from inferfleet.values import (
     LastWords,
@@ -38,25 +25,10 @@ from inferfleet.values import (
     Price,
     Reason,
     Worker,
-    labels,
 )
 
-log = logging.getLogger(__name__)
-
-Raw = Mapping[str, Any]
-
-EVERYONE: Final = "*"
 # Pods that went and whose engine's last words may still be asked for: by the next pass of their deployment.
 REMEMBERED: Final = 512
-OURS: Final = f"{labels.MANAGED_BY}={labels.FIELD_MANAGER}"
-OTHERS: Final = f"{labels.MANAGED_BY}!={labels.FIELD_MANAGER}"
-ABOUT: Final = "involvedObject.kind="
-# where Events about objects without a namespace are written
-CLUSTER_EVENTS: Final = "default"
-# where the operator lives unless it is told, and its price list there
-HOME: Final = "inferfleet-system"
-PRICE_LIST: Final = "inferfleet-prices"
-PLACED: Final = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
 
 class Wakes:
@@ -80,76 +52,26 @@ class Wakes:
             flag.set()
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentRecord:
-    """An InferenceDeployment as the API server has it: parsed by the pass, so that its errors are told."""
-
-    key: str
-    uid: str
-    generation: int
-    deleting: bool
-    raw: Raw
-
-    @property
-    def called(self) -> str | None:
-        """The annotation by which somebody asks for a replica, as written."""
-        annotation: str | None = self.raw["metadata"].get("annotations", {}).get(labels.WAKE_ANNOTATION)
-        return annotation
-
-
-@dataclass(frozen=True, slots=True)
-class PoolRecord:
-    """A GPUPool; `spec` is None while it makes no sense. `node_pool` is what it asks Karpenter for."""
-
-    name: str
-    uid: str
-    generation: int
-    deleting: bool
-    spec: PoolSpec | None
-    node_pool: Raw | None
-    status: Raw
-
-
-@dataclass(frozen=True, slots=True)
-class NodePoolRecord:
-    """A NodePool of Karpenter's, and whose it is: the uid of its controller, and our digest, if any."""
-
-    name: str
-    owner: str
-    digest: str
-    pool: NodePool
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectRecord:
-    """An object around the workers: enough to see whether it is as it was rendered."""
-
-    deployment: str
-    kind: str
-    name: str
-    digest: str
-
-
 class Views:
     """All views, with the questions that a pass asks of them."""
 
     def __init__(
-        self, api: ApiServer, wakes: Wakes, namespaces: frozenset[str] = frozenset(), home: str = HOME
+        self, api: ApiServer, wakes: Wakes, namespaces: frozenset[str] = frozenset(), home: str = kinds.HOME
     ) -> None:
         wake = wakes.wake
-        self.deployments = Informer(api, _deployments(namespaces), wake)
+        self.deployments = Informer(api, kinds.deployments(namespaces), wake)
         self._departed: deque[PodRecord] = deque(maxlen=REMEMBERED)
-        self.pods = Informer(api, _pods(self._departed.append), wake)
-        self.gpu_use = Informer(api, _gpu_use(), wake)
-        self.nodes = Informer(api, _nodes(self._on), wake)
-        self.pools = Informer(api, _pools(), wake)
-        self.claims = Informer(api, _claims(), wake)
-        self.karpenter_pools = Informer(api, _node_pools(), wake)
-        self.node_events = Informer(api, _node_events("Node"), wake)
-        self.claim_events = Informer(api, _node_events("NodeClaim"), wake)
-        self.price_lists = Informer(api, _prices(home), wake)
-        self.services = Informer(api, _objects(resources.SERVICES), wake)
-        self.budgets = Informer(api, _objects(resources.DISRUPTION_BUDGETS), wake)
+        self.pods = Informer(api, kinds.pods(self._departed.append), wake)
+        self.gpu_use = Informer(api, kinds.gpu_use(), wake)
+        self.nodes = Informer(api, kinds.nodes(self._on), wake)
+        self.pools = Informer(api, kinds.pools(), wake)
+        self.claims = Informer(api, kinds.claims(), wake)
+        self.karpenter_pools = Informer(api, kinds.node_pools(), wake)
+        self.node_events = Informer(api, kinds.node_events("Node"), wake)
+        self.claim_events = Informer(api, kinds.node_events("NodeClaim"), wake)
+        self.price_lists = Informer(api, kinds.prices(home), wake)
+        self.services = Informer(api, kinds.objects(resources.SERVICES), wake)
+        self.budgets = Informer(api, kinds.objects(resources.DISRUPTION_BUDGETS), wake)
         self._nodes: tuple[int, tuple[Node, ...]] = (-1, ())
         self._taken: tuple[tuple[int, int], dict[str, int]] = ((-1, -1), {})
 
@@ -175,9 +97,9 @@ class Views:
         for informer in self.informers():
             kind = informer.view.kind
             plural = kind.resource.plural
-            about = kind.field_selector.removeprefix(ABOUT).lower()
+            about = kind.field_selector.removeprefix(kinds.ABOUT).lower()
             name = f"{plural}-of-{about}s" if kind.resource is resources.CORE_EVENTS else plural
-            yield ("pods-of-others" if kind.label_selector == OTHERS else name), informer.view
+            yield ("pods-of-others" if kind.label_selector == kinds.OTHERS else name), informer.view
 
     async def run(self) -> Never:
         """Keep all views current."""
@@ -269,160 +191,3 @@ class Views:
                 yield Target(
                     record.deployment, record.worker, pod.ip, pod.name, ready=pod.ready, leaving=leaving
                 )
-
-
-def _deployments(namespaces: frozenset[str]) -> Kind[DeploymentRecord]:
-    def project(raw: Raw) -> DeploymentRecord | None:
-        metadata = raw["metadata"]
-        if namespaces and metadata["namespace"] not in namespaces:
-            return None
-        return DeploymentRecord(
-            key=key_of(metadata["namespace"], metadata["name"]),
-            uid=metadata["uid"],
-            generation=metadata.get("generation", 0),
-            deleting="deletionTimestamp" in metadata,
-            raw=raw,
-        )
-
-    def concerns(before: DeploymentRecord | None, after: DeploymentRecord | None) -> Iterable[str]:
-        """A new status is the operator's own word and wakes nobody."""
-        known = [record for record in (before, after) if record]
-        told = {(record.key, record.generation, record.deleting, record.called) for record in known}
-        if len(told) > 1 or before is None or after is None:
-            yield from {key for key, *_ in told}
-
-    return Kind(resources.DEPLOYMENTS, project, concerns)
-
-
-def _pods(dropped: Callable[[PodRecord], None]) -> Kind[PodRecord]:
-    def concerns(before: PodRecord | None, after: PodRecord | None) -> Iterable[str]:
-        return {record.deployment for record in (before, after) if record}
-
-    return Kind(
-        resources.PODS,
-        project_pod,
-        concerns,
-        label_selector=OURS,
-        group=lambda record: record.deployment,
-        dropped=dropped,
-    )
-
-
-def _gpu_use() -> Kind[tuple[str, int]]:
-    """GPUs held by others. They come and go without end, so they wake nobody: the next pass counts them."""
-    return Kind(resources.PODS, project_gpu_use, lambda *_: (), label_selector=OTHERS, field_selector=PLACED)
-
-
-def _nodes(on: Callable[[str], Iterable[str]]) -> Kind[Node]:
-    def concerns(before: Node | None, after: Node | None) -> Iterable[str]:
-        """Those on the node first, for it may be going. Nodes without GPUs matter to nobody."""
-        node = after or before
-        if node and any(known and known.gpus for known in (before, after)):
-            yield from on(node.name)
-            yield EVERYONE
-
-    return Kind(resources.NODES, project_node, concerns)
-
-
-def _pools() -> Kind[PoolRecord]:
-    def project(raw: Raw) -> PoolRecord:
-        metadata = raw["metadata"]
-        try:
-            pool: GPUPool | None = GPUPool.parse(raw)
-        except SpecError as error:
-            log.warning("GPUPool %s is left out: %s", metadata["name"], error)
-            pool = None
-        return PoolRecord(
-            name=metadata["name"],
-            uid=metadata["uid"],
-            generation=metadata.get("generation", 0),
-            deleting="deletionTimestamp" in metadata,
-            spec=pool.to_values() if pool else None,
-            node_pool=render_node_pool(pool) if pool else None,
-            status=raw.get("status", {}),
-        )
-
-    def concerns(before: PoolRecord | None, after: PoolRecord | None) -> Iterable[str]:
-        same = before and after and replace(before, status=after.status, generation=after.generation) == after
-        return () if same else (EVERYONE,)
-
-    return Kind(resources.GPU_POOLS, project, concerns, optional=True)
-
-
-def _claims() -> Kind[NodeClaim]:
-    """Karpenter's NodeClaims, where Karpenter is."""
-
-    def concerns(before: NodeClaim | None, after: NodeClaim | None) -> Iterable[str]:
-        """What joins or has left is seen on the node."""
-        return (EVERYONE,) if before and after and replace(before, node=after.node) != after else ()
-
-    return Kind(resources.NODE_CLAIMS, project_claim, concerns, optional=True)
-
-
-def _node_pools() -> Kind[NodePoolRecord]:
-    """Karpenter's NodePools, where Karpenter is."""
-
-    def project(raw: Raw) -> NodePoolRecord:
-        metadata = raw["metadata"]
-        owners = (one["uid"] for one in metadata.get("ownerReferences", ()) if one.get("controller"))
-        digest = metadata.get("annotations", {}).get(labels.HASH_ANNOTATION, "")
-        return NodePoolRecord(metadata["name"], next(owners, ""), digest, project_node_pool(raw))
-
-    def concerns(before: NodePoolRecord | None, after: NodePoolRecord | None) -> Iterable[str]:
-        """What it has bought is seen on the nodes."""
-        same = before and after and replace(before, pool=replace(before.pool, gpus=after.pool.gpus)) == after
-        return () if same else (EVERYONE,)
-
-    return Kind(resources.NODE_POOLS, project, concerns, optional=True)
-
-
-def _prices(home: str) -> Kind[tuple[Price, ...]]:
-    """The one ConfigMap with prices, beside the operator itself."""
-
-    def project(raw: Raw) -> tuple[Price, ...] | None:
-        try:
-            return read_prices(raw)
-        except SpecError as error:
-            log.warning("ConfigMap %s is left out: %s", PRICE_LIST, error.message)
-            return None
-
-    return Kind(
-        resources.CONFIG_MAPS,
-        project,
-        lambda _before, _after: (EVERYONE,),
-        field_selector=f"metadata.name={PRICE_LIST}",
-        namespace=home,
-        optional=True,
-    )
-
-
-def _node_events(about: str) -> Kind[NodeEvent]:
-    """Of all Events about one kind only those that announce an end: they expire by themselves."""
-    return Kind(
-        resources.CORE_EVENTS,
-        lambda raw: project_node_event(raw, EVENT_REASONS),
-        lambda _before, after: (EVERYONE,) if after else (),
-        field_selector=f"{ABOUT}{about}",
-        namespace=CLUSTER_EVENTS,
-        optional=True,
-    )
-
-
-def _objects(resource: resources.Resource) -> Kind[ObjectRecord]:
-    def project(raw: Raw) -> ObjectRecord | None:
-        metadata = raw["metadata"]
-        owner = metadata.get("labels", {}).get(labels.DEPLOYMENT)
-        if owner is None:
-            return None
-        return ObjectRecord(
-            deployment=key_of(metadata["namespace"], owner),
-            kind=resource.kind,
-            name=metadata["name"],
-            digest=metadata.get("annotations", {}).get(labels.HASH_ANNOTATION, ""),
-        )
-
-    def concerns(before: ObjectRecord | None, after: ObjectRecord | None) -> Iterable[str]:
-        """Only a lost or altered object needs anybody: what appears was just made."""
-        return {before.deployment} if before and (after is None or after.digest != before.digest) else ()
-
-    return Kind(resource, project, concerns, label_selector=OURS, group=lambda record: record.deployment)
