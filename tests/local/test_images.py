@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from inferfleet_local import imagebuild, imageload, images
 from inferfleet_local.errors import ClusterError, MissingError
+from inferfleet_local.image import GIB, IMAGES, PAUSE, Image
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REFERENCE = "docker.io/inferfleet/tiny:dev"
-IMAGE = images.Image("tiny", "deploy/images/tiny", peak_bytes=images.GIB)
-OPERATOR = images.Image("operator", ".", peak_bytes=images.GIB)
+IMAGE = Image("tiny", "deploy/images/tiny", peak_bytes=GIB)
+OPERATOR = Image("operator", ".", peak_bytes=GIB)
 
 
 def checkout_with(folder: Path, files: dict[str, str]) -> Path:
@@ -78,8 +79,8 @@ def test_an_ignore_file_decides_what_an_image_of_the_whole_checkout_depends_on(t
     assert found == {OPERATOR.dockerfile, "uv.lock", "operator/src/inferfleet/plan.py"}
 
 
-@pytest.mark.parametrize("image", images.IMAGES.values(), ids=lambda image: image.name)
-def test_each_image_of_the_checkout_has_the_inputs_that_its_dockerfile_copies(image: images.Image):
+@pytest.mark.parametrize("image", IMAGES.values(), ids=lambda image: image.name)
+def test_each_image_of_the_checkout_has_the_inputs_that_its_dockerfile_copies(image: Image):
     dockerfile = (CHECKOUT / image.dockerfile).read_text()
     found = [path.relative_to(CHECKOUT / image.context) for path in images.inputs(image, CHECKOUT)]
     for line in dockerfile.splitlines():
@@ -100,7 +101,7 @@ def test_an_image_that_is_not_built_is_not_loaded(tmp_path: Path):
 
 def test_nothing_is_built_when_every_layout_is_there(tmp_path: Path):
     said: list[str] = []
-    wanted = [images.IMAGES["operator"], images.PAUSE]
+    wanted = [IMAGES["operator"], PAUSE]
     checkout = checkout_with(tmp_path, {image.dockerfile: "FROM scratch\n" for image in wanted})
     layouts = {image.name: images.layout_of(image, checkout, tmp_path / "cache") for image in wanted}
     for layout in layouts.values():
@@ -112,8 +113,8 @@ def test_nothing_is_built_when_every_layout_is_there(tmp_path: Path):
 
 def test_a_disk_that_is_too_small_is_refused_with_what_is_missing():
     with pytest.raises(MissingError, match=r"missing: 0\.5 GiB of disk to build tiny \(0\.5 GiB free"):
-        images.check_space([IMAGE], images.GIB // 2)
-    images.check_space([IMAGE], images.GIB)
+        images.check_space([IMAGE], GIB // 2)
+    images.check_space([IMAGE], GIB)
 
 
 @pytest.mark.parametrize(

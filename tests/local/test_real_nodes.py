@@ -19,7 +19,7 @@ import pytest
 from inferfleet_local import cluster, network, real
 from inferfleet_local.errors import ClusterError
 from inferfleet_local.gpus import ready_nodes
-from inferfleet_local.images import PAUSE_IMAGE
+from inferfleet_local.image import PAUSE_IMAGE
 from inferfleet_local.kubectl import Kubectl
 from inferfleet_local.machines import GPU_RESOURCE, machines
 from inferfleet_local.node import Node

@@ -22,7 +22,8 @@ from inferfleet_demo.scene import (
     Scene,
     instant,
 )
-from inferfleet_local.images import IMAGES, image_key
+from inferfleet_local.image import IMAGES
+from inferfleet_local.images import image_key
 
 LONG_STREAM_TOKENS = 8_000
 MOST_REPLICAS = 3

@@ -18,7 +18,7 @@ from inferfleet_demo.scene import NAME, NAMESPACE, OPERATOR_NAMESPACE, Scene
 from inferfleet_faults.requests import Requests, clients_running
 from inferfleet_faults.watching import Pod, Watching
 from inferfleet_local import cluster, real
-from inferfleet_local.images import PAUSE_IMAGE
+from inferfleet_local.image import PAUSE_IMAGE
 from inferfleet_local.machines import machine
 from inferfleet_local.real import NodeAct
 from inferfleet_local.state import Flavour, locked, places

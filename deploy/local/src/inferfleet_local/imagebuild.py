@@ -17,7 +17,7 @@ from inferfleet_local.run import run_logged
 from inferfleet_local.state import write_atomically
 
 if TYPE_CHECKING:
-    from inferfleet_local.images import Image
+    from inferfleet_local.image import Image
 
 PROGRAMS = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 """What building needs: program -> the Debian package that has it."""

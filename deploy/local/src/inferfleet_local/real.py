@@ -13,6 +13,7 @@ from inferfleet_local import cgroups, images, network
 from inferfleet_local.controlplane import ControlPlane
 from inferfleet_local.errors import ClusterError, MissingError
 from inferfleet_local.gpus import await_gpus
+from inferfleet_local.image import IMAGES, PAUSE_IMAGE
 from inferfleet_local.machines import machine, machines
 from inferfleet_local.node import Node
 from inferfleet_local.nodefiles import FIXED_FOLDERS
@@ -101,7 +102,7 @@ def _reserve(where: Places, record: Record) -> Record:
 def boot(nodes: Iterable[Node], plane: ControlPlane) -> dict[str, datetime]:
     """Start the nodes that do not run; return those, and when (whole seconds, as Kubernetes writes times)."""
     now = datetime.now(UTC).replace(microsecond=0)
-    return {node.name: now for node in nodes if node.boot(plane, images.PAUSE_IMAGE)}
+    return {node.name: now for node in nodes if node.boot(plane, PAUSE_IMAGE)}
 
 
 def await_nodes(kubectl: Kubectl, nodes: Sequence[Node], since: Mapping[str, datetime]) -> None:
@@ -155,7 +156,7 @@ def build_and_load(
 
 def build_images(where: Places, logs: Path, names: Sequence[str], progress: Progress) -> None:
     """Build from the checkout what the cache lacks."""
-    log, known = logs / "images.log", images.IMAGES
+    log, known = logs / "images.log", IMAGES
     stale = [name for name in names if not images.layout_of(known[name], CHECKOUT, where.cache).exists()]
     with progress.step("images built"):
         images.ensure(names, checkout=CHECKOUT, cache=where.cache, log=log, say=progress.say)
