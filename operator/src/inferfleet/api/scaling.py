@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from functools import lru_cache
 from typing import Annotated, Final
 
@@ -30,7 +31,8 @@ class ForesightStatus(StatusPart):
     """What the forecast has learned of demand, and how far off each forecast was."""
 
     week: Annotated[str, Field(max_length=2048)] = ""
-    """Demand by ten minutes of the week (UTC, Monday first), a byte each: 0 is not seen yet, 255 the peak."""
+    """Demand by ten minutes of the week (UTC, Monday first), a byte each (0 is not seen yet, 255 the
+    peak), compressed by zlib, in base64."""
     peak_tokens_per_second: float = 0.0
     """The highest of them."""
     trend_error: float = 0.0
@@ -175,7 +177,7 @@ def _foresight_status(known: Foresight) -> ForesightStatus | None:
     week = bytes(0 if value < 0 else 1 + round(value / peak * (STEPS - 1)) for value in known.week)
     errors = [round(error, 2) for error in known.errors]
     return ForesightStatus(
-        week=base64.b64encode(week).decode(),
+        week=base64.b64encode(zlib.compress(week, 9)).decode(),
         peak_tokens_per_second=round(peak, 2),
         persistence_error=errors[0],
         trend_error=errors[1],
@@ -190,8 +192,8 @@ def _foresight_status(known: Foresight) -> ForesightStatus | None:
 def _foresight(told: ForesightStatus) -> Foresight:
     """Read it back; a week that is none is forgotten."""
     try:
-        week = base64.b64decode(told.week, validate=True)
-    except ValueError:
+        week = zlib.decompressobj().decompress(base64.b64decode(told.week, validate=True), WEEK + 1)
+    except (ValueError, zlib.error):
         return Foresight()
     peak = told.peak_tokens_per_second
     return Foresight(
