@@ -31,8 +31,7 @@ class ForesightStatus(StatusPart):
     """What the forecast has learned of demand, and how far off each forecast was."""
 
     week: Annotated[str, Field(max_length=2048)] = ""
-    """Demand by ten minutes of the week (UTC, Monday first), a byte each (0 is not seen yet, 255 the
-    peak), compressed by zlib, in base64."""
+    """Demand by ten minutes of the week (UTC, Monday first): bytes up to the peak, 0 unseen; zlib, base64."""
     peak_tokens_per_second: float = 0.0
     """The highest of them."""
     trend_error: float = 0.0
