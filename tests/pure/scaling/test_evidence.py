@@ -268,9 +268,9 @@ def test_more_are_late_than_chance_explains(
 
 
 @pytest.mark.parametrize(
-    ("level", "demand"), [(None, 60.0), (59.0, 59.0), (30.0, 54.5), (90.0, 65.5)], ids=str
+    ("level", "demand"), [(None, 60.0), (51.0, 51.0), (69.0, 69.0), (45.0, 60.0), (90.0, 60.0)], ids=str
 )
-def test_demand_is_its_level_as_far_as_chance_explains_the_last_minute(
+def test_demand_is_its_level_while_chance_explains_the_last_minute(
     level: float | None, demand: float
 ) -> None:
     load = Load(1, 0, arrivals_per_second=2.0, output_tokens=30.0, level_tokens_per_second=level)

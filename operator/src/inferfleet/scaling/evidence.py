@@ -79,12 +79,10 @@ class Load:
 
     @property
     def demand_tokens_per_second(self) -> float:
-        """What the arrivals ask for: the level over minutes, as far as chance explains the last one."""
-        counted = self.arrivals_per_second * self.output_tokens
-        if self.level_tokens_per_second is None:
-            return counted
-        chance = self.output_tokens * sqrt(self.arrivals_per_second / RATE_SECONDS)
-        return max(counted - chance, min(self.level_tokens_per_second, counted + chance))
+        """What the arrivals ask for: their level over minutes, while chance explains the last minute."""
+        counted, level = self.arrivals_per_second * self.output_tokens, self.level_tokens_per_second
+        chance = CHANCE * self.output_tokens * sqrt(self.arrivals_per_second / RATE_SECONDS)
+        return counted if level is None or abs(counted - level) > chance else level
 
     @property
     def is_loaded(self) -> bool:
