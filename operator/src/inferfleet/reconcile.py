@@ -25,6 +25,7 @@ from inferfleet.values import (
     Node,
     Observed,
     Plan,
+    Pool,
     Reason,
     ScalingDecision,
     ScalingMemory,
@@ -64,7 +65,7 @@ def plan(observed: Observed, now: float) -> Plan:
     scene = Scene(spec, choice.layout, choice.revision, samples, now, {i.node: i for i in interruptions})
     fleet = divide(observed.workers, scene)
     sized, _ = _corrected(choice.layout, spec.workload, samples)
-    decision, memory = _scale(observed, sized, fleet, remembered, now)
+    decision, memory = _scale(observed, _for_requests(observed, sized, pools), fleet, remembered, now)
     given = supply(Demand(observed, choice, pools, fleet, decision, scene))
     protections, idle_since = _protect(observed, scene)
     lost, accounts = _settle(observed, samples, scene)
@@ -221,6 +222,20 @@ def _corrected(
         return None, ()
     sizes: Iterable[int] = (s.kv_cache_tokens for s in samples.values() if s.kv_cache_tokens)
     return planning.correct(layout, workload, min(sizes, default=None), tokens_per_second)
+
+
+def _for_requests(observed: Observed, layout: Layout | None, pools: Sequence[Pool]) -> Layout | None:
+    """The layout with what it will do with the requests that come, which need not be those of the spec."""
+    memory = observed.scaling
+    if (
+        layout is None
+        or observed.model is None
+        or memory.prompt_tokens is None
+        or memory.output_tokens is None
+    ):
+        return layout
+    request = Workload(round(memory.prompt_tokens), round(memory.output_tokens))
+    return planning.repredict(layout, observed.model, pools, observed.spec, request)
 
 
 def _settle(

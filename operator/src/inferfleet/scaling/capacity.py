@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from inferfleet.scaling.flows import KEEP_SECONDS, Flows, within
-from inferfleet.scaling.latency import above
+from inferfleet.scaling.latency import above, is_proven
 from inferfleet.values import Flow, Objectives, ScalingMemory, Workload
 
 WINDOW_SECONDS = 30.0
@@ -77,12 +77,17 @@ def learn_request(memory: ScalingMemory, flows: Flows, news: Flow | None) -> Sca
     )
 
 
-def scaled(memory: ScalingMemory, predicted: float) -> float | None:
-    """The learned capacity, carried over to requests for which the plan now predicts another."""
-    learned, then = memory.tokens_per_second_per_replica, memory.predicted_tokens_per_second
-    if learned is None or not then or not predicted:
-        return learned
-    return learned * predicted / then
+def scaled(memory: ScalingMemory, predicted: float) -> ScalingMemory:
+    """What was learned, carried over to requests for which the plan now predicts another capacity."""
+    learned, busy = memory.tokens_per_second_per_replica, memory.busy_tokens_per_second
+    then = memory.predicted_tokens_per_second
+    growth = predicted / then if predicted and then else 1.0
+    return replace(
+        memory,
+        tokens_per_second_per_replica=learned and learned * growth,
+        busy_tokens_per_second=busy and busy * growth,
+        predicted_tokens_per_second=predicted or None,
+    )
 
 
 def learn(
@@ -95,10 +100,8 @@ def learn(
     present capacity so many requests miss an objective; more than the percentile allows and the capacity is
     less, clearly fewer and it is more. Requests that came while there were too few replicas do not count.
     """
-    known = scaled(memory, predicted)
-    memory = replace(
-        memory, tokens_per_second_per_replica=known, predicted_tokens_per_second=predicted or None
-    )
+    memory = scaled(memory, predicted)
+    known = memory.tokens_per_second_per_replica
     window = within(flows, WINDOW_SECONDS)
     if news is None or window is None or window.replica_seconds <= 0:
         return memory
@@ -122,20 +125,27 @@ def _by_objectives(
     most = min(predicted or capacity, memory.busy_tokens_per_second or inf)
     if pace < FULL * capacity < FULL * most:
         return _forgive(memory, capacity, most, news)
-    if not FULL * capacity <= pace <= OVER * capacity:
+    if not FULL * capacity <= pace <= OVER * capacity or _is_growing(memory, news):
         return memory
     tried = memory.tried + (news.ttft[-1][1] if news.ttft else 0.0)
     missed = memory.missed + max(
         above(news.ttft, objectives.ttft_seconds), above(news.itl, objectives.itl_seconds)
     )
     allowed, moved = tried * (1 - objectives.percentile / 100), capacity
-    if allowed >= FEWEST_MISSES and missed > allowed:
+    too_many = allowed >= FEWEST_MISSES and is_proven(missed, tried, objectives.percentile / 100)
+    if too_many or (allowed >= FORGET and missed > allowed):
         moved = min(capacity, max(LEAST * most, PROVEN * pace, FEWER * capacity))
     elif allowed >= PROOF and missed < WITHIN * allowed:
         moved = MORE * capacity
     if (moved == capacity and allowed < FORGET) or news.at - (memory.learned_at or 0.0) < STEP_SECONDS:
         return replace(memory, tried=tried, missed=missed)
     return replace(memory, tokens_per_second_per_replica=moved, learned_at=news.at, tried=0.0, missed=0.0)
+
+
+def _is_growing(memory: ScalingMemory, news: Flow) -> bool:
+    """True while replicas are on their way, or just came: what is late then has been answered already."""
+    came = memory.served_since
+    return memory.served < (memory.desired or 0) or (came is not None and news.at - came < STEP_SECONDS)
 
 
 def _forgive(memory: ScalingMemory, capacity: float, most: float, news: Flow) -> ScalingMemory:

@@ -132,6 +132,8 @@ def _foresee(load: Load, memory: ScalingMemory, now: float) -> tuple[Load, Scali
     known = memory.foresight
     if load.evidence is not Evidence.MISSING and memory.flows:
         known = foresight.note(known, demand, horizon, now)
+    load = replace(load, level_tokens_per_second=foresight.level(known, now))
+    demand = load.demand_tokens_per_second
     ahead, foreseen_by = foresight.foresee(known, demand, horizon, now)
     load = replace(load, forecast_tokens_per_second=ahead, foreseen_by=foreseen_by)
     return load, replace(memory, foresight=known)

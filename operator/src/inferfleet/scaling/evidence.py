@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import sqrt
 
 from inferfleet.scaling.flows import STALE_SECONDS, YOUNG_SECONDS, Flows, within
-from inferfleet.scaling.latency import Latency
+from inferfleet.scaling.latency import CHANCE, Latency
 from inferfleet.values import EngineSample, Flow, Layout, Worker
 
 RATE_SECONDS = 60.0
@@ -20,9 +21,6 @@ RATE_SECONDS = 60.0
 SHORTEST_BURST_SECONDS, LONGEST_BURST_SECONDS = 10.0, 30.0
 """The short window that tells a burst is as long as a request is served: a crowd that is shorter than its own
 service is spread by it."""
-
-CHANCE = 2.0
-"""So many standard deviations of a Poisson count may be chance, and are taken off a burst."""
 
 NOW_SECONDS = 15.0
 """What is in the engines now is a mean over this long."""
@@ -64,6 +62,7 @@ class Load:
     in_system: float = 0.0
     in_system_lately: float = 0.0
     arrivals_per_second: float = 0.0
+    level_tokens_per_second: float | None = None
     burst_per_second: float = 0.0
     output_tokens: float = 0.0
     tokens_per_second: float = 0.0
@@ -80,8 +79,10 @@ class Load:
 
     @property
     def demand_tokens_per_second(self) -> float:
-        """What the arrivals ask for."""
-        return self.arrivals_per_second * self.output_tokens
+        """What the arrivals ask for: their level over minutes, while chance explains the last minute."""
+        counted, level = self.arrivals_per_second * self.output_tokens, self.level_tokens_per_second
+        chance = CHANCE * self.output_tokens * sqrt(self.arrivals_per_second / RATE_SECONDS)
+        return counted if level is None or abs(counted - level) > chance else level
 
     @property
     def is_loaded(self) -> bool:

@@ -43,24 +43,30 @@ MOST_GROWTH = 4.0
 
 
 def note(known: Foresight, demand: float, horizon_seconds: float, now: float) -> Foresight:
-    """Note demand once in a minute: judge what was promised for now, learn, promise anew."""
+    """Note demand once in a minute: learn, judge what was promised for now, promise anew.
+
+    Promises are of the level and held against it: what a single minute has by chance nobody could foresee.
+    """
     passed = MARK_SECONDS if known.marked_at is None else now - known.marked_at
     if passed < MARK_SECONDS:
         return known
-    judged = _judge(known, demand, now)
     level, trend = demand, 0.0
     if known.marked_at is not None and passed <= GAP_SECONDS:
         expected = known.level + known.trend * passed
         level = expected + LEVEL_GAIN * (demand - expected)
         trend = known.trend + TREND_GAIN * ((level - known.level) / passed - known.trend)
     learned = replace(
-        judged, marked_at=now, level=level, trend=trend, week=_learn_week(known.week, demand, now)
+        _judge(known, level, now),
+        marked_at=now,
+        level=level,
+        trend=trend,
+        week=_learn_week(known.week, demand, now),
     )
     promise = (
         now + horizon_seconds,
-        demand,
-        by_trend(learned, demand, horizon_seconds),
-        by_season(learned, demand, now, horizon_seconds),
+        level,
+        by_trend(learned, level, horizon_seconds),
+        by_season(learned, level, now, horizon_seconds),
     )
     return replace(learned, promises=(*learned.promises, promise))
 
@@ -75,6 +81,13 @@ def foresee(known: Foresight, demand: float, horizon_seconds: float, now: float)
         answers.append((max(ahead), "season"))
     most = max((value for value, _ in answers), default=0.0)
     return min(most, MOST_GROWTH * demand), ", ".join(name for _, name in answers)
+
+
+def level(known: Foresight, now: float) -> float | None:
+    """Demand as it is over minutes, without the chance of the last one; None where that is not known."""
+    if known.marked_at is None or now - known.marked_at > GAP_SECONDS:
+        return None
+    return max(0.0, known.level + known.trend * (now - known.marked_at))
 
 
 def trusts(known: Foresight, which: int) -> bool:

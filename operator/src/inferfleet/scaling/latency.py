@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, sqrt
 
 from inferfleet.scaling.flows import Buckets, Flows, latencies
 from inferfleet.values import Objectives
@@ -11,6 +11,13 @@ from inferfleet.values import Objectives
 LONG_SECONDS = 60.0
 SHORT_SECONDS = 15.0
 """A latency counts while both windows show it: the long one rules out chance, the short one the past."""
+
+BURN = 3.0
+"""Latencies ask for replicas where the misses that the percentile allows are used up so many times as fast.
+Below that the learned capacity is corrected, which has the time for it."""
+
+CHANCE = 2.0
+"""So many standard deviations of a Poisson count may be chance."""
 
 LEAST_SEEN = 20
 """Fewer requests than this in the long window show no percentile."""
@@ -21,7 +28,8 @@ class Latency:
     """Time to first token and inter-token latency at the percentile, and over their objectives.
 
     `worst` is the larger of the two as a share of its objective, `lasting` the same where the last seconds
-    show it too; None where too few requests show anything, or nothing is asked for.
+    show it too and it is more than chance; None where too few requests show anything, or nothing is
+    asked for.
     """
 
     ttft_seconds: float | None = None
@@ -73,17 +81,40 @@ def judge(flows: Flows, objectives: Objectives, since: float | None) -> Latency:
     late = _over(ttft, objectives.ttft_seconds)
     slow = _over(itl, objectives.itl_seconds)
     known = [ratio for ratio in (late, slow) if ratio is not None]
+    proven_late = is_proven(above(long.ttft, objectives.ttft_seconds), _count(long.ttft), share, BURN)
+    proven_slow = is_proven(above(long.itl, objectives.itl_seconds), _count(long.itl), share, BURN)
     return Latency(
         ttft_seconds=ttft,
         itl_seconds=itl,
         worst=max(known, default=None),
-        lasting_ttft=min(late or 0.0, _over(percentile(short.ttft, share), objectives.ttft_seconds) or 0.0),
-        lasting_itl=min(slow or 0.0, _over(percentile(short.itl, share), objectives.itl_seconds) or 0.0),
+        lasting_ttft=_lasting(
+            late, _over(percentile(short.ttft, share), objectives.ttft_seconds), proven_late
+        ),
+        lasting_itl=_lasting(slow, _over(percentile(short.itl, share), objectives.itl_seconds), proven_slow),
     )
 
 
+def is_proven(missed: float, seen: float, share: float, burn: float = 1.0) -> bool:
+    """True if `burn` times as many missed an objective as the percentile allows, and that is not chance.
+
+    A 99th percentile of a minute is a handful of requests: over the objective half of the time at the very
+    load that just meets it. Where so many times as many would be nearly all, half of the way to all counts.
+    """
+    within = seen * (1 - share)
+    allowed = min(burn * within, (within + seen) / 2)
+    return missed > allowed + CHANCE * sqrt(allowed)
+
+
+def _lasting(long: float | None, short: float | None, proven: bool) -> float:
+    return min(long or 0.0, short or 0.0) if proven else 0.0
+
+
+def _count(buckets: Buckets) -> float:
+    return buckets[-1][1] if buckets else 0.0
+
+
 def _seen(buckets: Buckets) -> bool:
-    return bool(buckets) and buckets[-1][1] >= LEAST_SEEN
+    return _count(buckets) >= LEAST_SEEN
 
 
 def _over(seconds: float | None, objective: float | None) -> float | None:

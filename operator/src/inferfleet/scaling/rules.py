@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from inferfleet.scaling import schedules
 from inferfleet.values import AutoscalingSpec
 
-UTILIZATION = 0.8
+UTILIZATION = 0.9
 """Before anything was foreseen, and held against what came."""
 
-LEAST_UTILIZATION, MOST_UTILIZATION = 0.7, 0.95
+LEAST_UTILIZATION, MOST_UTILIZATION = 0.7, 1.0
 
 SHORTEST_DOWN_SECONDS, LONGEST_DOWN_SECONDS = 60.0, 600.0
 

@@ -22,7 +22,7 @@ def watch(memory: ScalingMemory, workers: Sequence[Worker]) -> tuple[frozenset[s
     served = [worker for worker in workers if worker.ready and worker.name in waiting]
     left = {worker.name for worker in workers if not worker.ready}
     took = [_seconds(worker) for worker in sorted(served, key=lambda worker: worker.name)]
-    return waiting & left, (*memory.cold_starts, *took)[-KEPT:]
+    return waiting & left, (*memory.cold_starts, *filter(None, took))[-KEPT:]
 
 
 def cold_start_seconds(cold_starts: Sequence[float]) -> float:
