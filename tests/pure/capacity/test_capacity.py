@@ -203,6 +203,13 @@ def test_the_stand_in_is_held_and_no_spot_is_bought_meanwhile() -> None:
     assert (allocation.placements, allocation.surplus) == ((), ())
 
 
+def test_a_shorter_hold_in_the_spec_counts_at_once() -> None:
+    before = ask(4, workers(od=4), memory=CapacityMemory(losses=interrupted(NOW - 300)))
+    assert (kinds(before), before.memory.fallback_until) == ("", NOW + 300)
+    shorter = replace(spec(), fallback_hold_seconds=45)
+    assert kinds(ask(4, workers(od=4), memory=before.memory, spec=shorter)) == "spot"
+
+
 def test_after_the_hold_one_spot_replica_is_tried_while_the_stand_ins_stay() -> None:
     memory = CapacityMemory(losses=interrupted(NOW - 700))
     allocation = ask(4, workers(od=4), memory=memory)

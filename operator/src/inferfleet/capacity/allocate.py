@@ -76,7 +76,7 @@ def allocate(need: Need, memory: CapacityMemory, now: float) -> Allocation:
     )
     gone = {worker.name for worker, _ in given_up}
     staying = tuple(worker for worker in need.staying if worker.name not in gone)
-    until = _fallback_until(memory, need.spec, losses, now)
+    until = _fallback_until(need.spec, losses, now)
     suspected = {offer for offer, _ in need.lost}
     wanted = mix(need.target, need.spec, staying, market, holding=until is not None, suspected=suspected)
     placements = _place(wanted, staying, market)
@@ -121,15 +121,15 @@ def _give_up_reason(worker: Worker) -> Reason:
     return Reason("OfferGivenUp", f"{worker.name} found no {worker.offer.capacity_type} node: {said}")
 
 
-def _fallback_until(
-    memory: CapacityMemory, spec: CapacitySpec, losses: Sequence[tuple[OfferKey, float]], now: float
-) -> float | None:
-    """When on-demand that stands in for spot may go back: a while after the last loss of spot."""
+def _fallback_until(spec: CapacitySpec, losses: Sequence[tuple[OfferKey, float]], now: float) -> float | None:
+    """When on-demand that stands in for spot may go back: a while after the last loss of spot.
+
+    It is asked anew in each pass, so that another hold in the spec counts at once.
+    """
     if not spec.fallback:
         return None
     spot = (at for offer, at in losses if offer.capacity_type is CapacityType.SPOT)
     until = max((at + spec.fallback_hold_seconds for at in spot), default=0.0)
-    until = max(until, memory.fallback_until or 0.0)
     return until if until > now else None
 
 
