@@ -19,6 +19,7 @@ from inferfleet_demo.scene import (
     NAME,
     NAMESPACE,
     OPERATOR_NAMESPACE,
+    WORKER_LABELS,
     Scene,
     instant,
 )
@@ -210,8 +211,9 @@ def take_the_node_away(scene: Scene, node: str) -> None:
 
 
 def workers_on(scene: Scene, node: str) -> list[str]:
-    """Return the names of the workers on a node."""
-    return [pod["metadata"]["name"] for pod in scene.workers() if pod["spec"].get("nodeName") == node]
+    """Return the names of the workers on a node, those on their way out included."""
+    pods = scene.kube.get("pods", "-l", WORKER_LABELS, "--field-selector", f"spec.nodeName={node}")["items"]
+    return [pod["metadata"]["name"] for pod in pods]
 
 
 def spot_worker(scene: Scene) -> dict[str, Any] | None:
