@@ -12,6 +12,8 @@ from pydantic import ConfigDict, Field
 from inferfleet.api import spec as written
 from inferfleet.api.autoscaling import Autoscaling
 from inferfleet.api.autoscaling import Schedule as WrittenSchedule
+from inferfleet.api.capacity import Capacity
+from inferfleet.api.model import Engine
 from inferfleet.api.resource import (
     Metadata,
     Resource,
@@ -121,7 +123,7 @@ class InferenceDeployment(Resource):
         return hashlib.sha256(json.dumps(rendered, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def _engine(engine: written.Engine) -> EngineSpec:
+def _engine(engine: Engine) -> EngineSpec:
     draft = engine.speculative
     return EngineSpec(
         image=engine.image,
@@ -176,7 +178,7 @@ def _maybe_seconds(duration: str | None) -> float | None:
     return None if duration is None else seconds(duration)
 
 
-def _capacity(capacity: written.Capacity) -> CapacitySpec:
+def _capacity(capacity: Capacity) -> CapacitySpec:
     return CapacitySpec(
         pools=tuple(capacity.pools),
         zones=tuple(capacity.zones),

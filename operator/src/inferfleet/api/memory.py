@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inferfleet.api import status as written
+from inferfleet.api.layout import layout_from_status
 from inferfleet.api.resource import instant, maybe_instant, maybe_timestamp, timestamp
 from inferfleet.api.scaling import scaling_memory
 from inferfleet.values import (
@@ -20,7 +21,6 @@ from inferfleet.values import (
     Layout,
     LossCause,
     OfferKey,
-    Prediction,
     Reason,
     ScalingMemory,
 )
@@ -50,7 +50,7 @@ def memory_from_status(status: written.InferenceDeploymentStatus) -> Memory:
     return Memory(
         scaling=scaling_memory(status.scaling),
         capacity=_capacity(status.capacity),
-        current_layout=_layout(status.plan) if status.plan else None,
+        current_layout=layout_from_status(status.plan) if status.plan else None,
         current_revision=status.revision,
         planned_from=status.plan.planned_from if status.plan else None,
         previous_conditions=tuple(
@@ -93,79 +93,6 @@ def interruption_status(interruption: Interruption) -> written.InterruptionStatu
         source=interruption.source,
         seen_at=timestamp(interruption.seen_at),
         deadline=maybe_timestamp(interruption.deadline),
-    )
-
-
-def plan_status(layout: Layout, why: str, planned_from: str | None) -> written.PlanStatus:
-    """Write a layout so that `memory_from_status` gives back an equal one."""
-    prediction = layout.prediction
-    return written.PlanStatus(
-        summary=str(layout),
-        pool=layout.pool,
-        accelerator=layout.accelerator,
-        tensor_parallel=layout.tensor_parallel,
-        pipeline_parallel=layout.pipeline_parallel,
-        data_parallel=layout.data_parallel,
-        expert_parallel=layout.expert_parallel,
-        nodes_per_replica=layout.nodes_per_replica,
-        gpus_per_replica=layout.gpus_per_replica,
-        max_model_len=layout.max_model_len,
-        max_num_seqs=layout.max_num_seqs,
-        max_num_batched_tokens=layout.max_num_batched_tokens,
-        gpu_memory_utilization=layout.gpu_memory_utilization,
-        quantization=layout.quantization,
-        kv_cache_dtype=layout.kv_cache_dtype,
-        dtype=layout.dtype,
-        draft=layout.draft,
-        draft_tokens=layout.draft_tokens,
-        weights_bytes_per_gpu=layout.weights_bytes_per_gpu,
-        kv_cache_tokens=layout.kv_cache_tokens,
-        predicted=written.PredictionStatus(
-            time_to_first_token_seconds=prediction.ttft_seconds,
-            inter_token_latency_seconds=prediction.itl_seconds,
-            tokens_per_second=prediction.tokens_per_second,
-            prompt_tokens_per_second=prediction.prompt_tokens_per_second,
-            concurrency=prediction.concurrency,
-            dollars_per_million_tokens=prediction.dollars_per_million_tokens,
-        ),
-        why=why,
-        planned_from=planned_from,
-        warnings=[
-            written.ReasonStatus(reason=warning.code, message=warning.message) for warning in layout.warnings
-        ],
-    )
-
-
-def _layout(plan: written.PlanStatus) -> Layout:
-    predicted = plan.predicted
-    return Layout(
-        pool=plan.pool,
-        accelerator=plan.accelerator,
-        tensor_parallel=plan.tensor_parallel,
-        pipeline_parallel=plan.pipeline_parallel,
-        max_model_len=plan.max_model_len,
-        max_num_seqs=plan.max_num_seqs,
-        max_num_batched_tokens=plan.max_num_batched_tokens,
-        gpu_memory_utilization=plan.gpu_memory_utilization,
-        weights_bytes_per_gpu=plan.weights_bytes_per_gpu,
-        kv_cache_tokens=plan.kv_cache_tokens,
-        prediction=Prediction(
-            ttft_seconds=predicted.time_to_first_token_seconds,
-            itl_seconds=predicted.inter_token_latency_seconds,
-            tokens_per_second=predicted.tokens_per_second,
-            prompt_tokens_per_second=predicted.prompt_tokens_per_second,
-            concurrency=predicted.concurrency,
-            dollars_per_million_tokens=predicted.dollars_per_million_tokens,
-        ),
-        data_parallel=plan.data_parallel,
-        expert_parallel=plan.expert_parallel,
-        nodes_per_replica=plan.nodes_per_replica,
-        quantization=plan.quantization,
-        kv_cache_dtype=plan.kv_cache_dtype,
-        dtype=plan.dtype,
-        draft=plan.draft,
-        draft_tokens=plan.draft_tokens,
-        warnings=tuple(Reason(warning.reason, warning.message) for warning in plan.warnings),
     )
 
 

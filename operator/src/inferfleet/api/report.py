@@ -7,7 +7,8 @@ from collections import Counter
 from typing import Final, Literal
 
 from inferfleet.api import status as written
-from inferfleet.api.memory import account_status, capacity_status, interruption_status, plan_status
+from inferfleet.api.layout import MeasuredStatus, PlanStatus, RefusalStatus, RejectedStatus, plan_status
+from inferfleet.api.memory import account_status, capacity_status, interruption_status
 from inferfleet.api.resource import timestamp
 from inferfleet.api.scaling import scaling_status
 from inferfleet.api.status import ConditionStatus, InferenceDeploymentStatus, State
@@ -58,7 +59,7 @@ def status_from_plan(
         revision=plan.revision,
         plan=_plan(plan, plan.layout) if plan.layout else None,
         rejected=[
-            written.RejectedStatus(
+            RejectedStatus(
                 candidate=candidate.label, reason=candidate.reason.code, message=candidate.reason.message
             )
             for candidate in plan.planning.rejected[:REJECTED_SHOWN]
@@ -112,13 +113,13 @@ def _why(plan: Plan) -> str:
     return next(planned, "")
 
 
-def _plan(plan: Plan, layout: Layout) -> written.PlanStatus:
+def _plan(plan: Plan, layout: Layout) -> PlanStatus:
     """Return the layout as planned, with what engines report beside it."""
     status = plan_status(layout, _why(plan), plan.planned_from)
     if plan.measured is None or plan.measured == layout:
         return status
     seen = plan.measured.prediction
-    measured = written.MeasuredStatus(
+    measured = MeasuredStatus(
         kv_cache_tokens=plan.measured.kv_cache_tokens,
         concurrency=seen.concurrency,
         tokens_per_second=significant(seen.tokens_per_second),
@@ -127,13 +128,11 @@ def _plan(plan: Plan, layout: Layout) -> written.PlanStatus:
     return status.model_copy(update={"measured": measured})
 
 
-def _refusal(plan: Plan) -> written.RefusalStatus | None:
+def _refusal(plan: Plan) -> RefusalStatus | None:
     refusal = plan.planning.refusal
     if refusal is None:
         return None
-    return written.RefusalStatus(
-        reason=refusal.reason.code, message=refusal.reason.message, nearest=refusal.nearest
-    )
+    return RefusalStatus(reason=refusal.reason.code, message=refusal.reason.message, nearest=refusal.nearest)
 
 
 def _placement(observed: Observed) -> list[written.CapacityTypeEntry]:

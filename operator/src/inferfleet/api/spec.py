@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from inferfleet.api.autoscaling import Autoscaling
+from inferfleet.api.capacity import Capacity
+from inferfleet.api.model import Engine, Model, Parallelism
 from inferfleet.api.networking import InferencePool, Monitoring, ServiceTemplate
 from inferfleet.api.resource import CountOrPercent, Duration, Part, Rule, seconds, validated
 from inferfleet.values import AutoscalingMode
 
-# The measured release: `--shutdown-timeout` needs 0.18 or later.
-DEFAULT_ENGINE_IMAGE: Final = "vllm/vllm-openai:v0.32.0"
-
-MODEL_ID: Final = (
-    r"^([A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?"
-    r"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._-]+)*/?"
-    r"|(/[A-Za-z0-9._-]+)+/?)$"
-)
-MODEL_ID_HELP: Final = (
-    "model.id must be a hub id (organisation/name), pvc://claim/path, or an absolute path in the image"
-)
 ONE_WRITER: Final = (
     "replicas belongs to the operator's autoscaling unless autoscaling.mode is External or Off"
 )
-STEP_UP: Final = re.compile(r"(^|/)\.\.(/|$)")
-
-
-def _check_model_id(text: str) -> str:
-    if not re.fullmatch(MODEL_ID, text) or STEP_UP.search(text):
-        raise ValueError(MODEL_ID_HELP)
-    return text
 
 
 def _check_positive(text: str) -> str:
@@ -42,64 +25,6 @@ def _check_positive(text: str) -> str:
 
 
 Objective = Annotated[Duration, AfterValidator(_check_positive)]
-Name = Annotated[str, Field(min_length=1, max_length=63)]
-NameSet = Annotated[
-    list[Name],
-    Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
-]
-
-
-def _check_unique(names: list[str]) -> list[str]:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(twice)} named more than once")
-    return names
-
-
-UniqueNames = Annotated[NameSet, AfterValidator(_check_unique)]
-
-
-class SecretKey(Part):
-    """A key of a Secret in the same namespace."""
-
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-    """The Secret's name."""
-    key: Annotated[str, Field(min_length=1, max_length=253)] = "token"
-    """The key in it."""
-
-
-class Model(Part):
-    """Which model to serve. A change is a rollout, not a new object."""
-
-    model_config = ConfigDict(
-        json_schema_extra=validated(
-            Rule(
-                f"self.id.matches(r'{MODEL_ID}') && !self.id.matches(r'(^|/)[.][.](/|$)')",
-                MODEL_ID_HELP,
-                ".id",
-            )
-        )
-    )
-
-    id: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_check_model_id)]
-    """A hub id (`organisation/name`), `pvc://claim/path`, or an absolute path in the engine's image."""
-    context_length: Annotated[int | None, Field(ge=1, le=100_000_000)] = None
-    """Longest sequence (prompt and answer) in tokens. Default: what the model's config allows."""
-    revision: Annotated[str | None, Field(min_length=1, max_length=128)] = None
-    """Branch, tag or commit of a hub model. Default: the hub's main branch."""
-    served_name: Annotated[str | None, Field(min_length=1, max_length=256)] = None
-    """The `model` that clients send. Default: the hub id, or the last part of a path."""
-    token_secret: SecretKey | None = None
-    """Secret with the hub token that the engine needs for a gated model."""
-
-    @property
-    def name_for_clients(self) -> str:
-        """The name under which the engine serves the model."""
-        if self.served_name:
-            return self.served_name
-        if self.id.startswith(("pvc://", "/")):
-            return self.id.rstrip("/").rsplit("/", 1)[-1]
-        return self.id
 
 
 class Objectives(Part):
@@ -135,112 +60,6 @@ class Workload(Part):
     """Mean prompt length in tokens (ISL)."""
     output_tokens: Annotated[int, Field(ge=1, le=100_000_000)] = 256
     """Mean answer length in tokens (OSL)."""
-
-
-class Parallelism(Part):
-    """Overrides of the planner's choice."""
-
-    tensor: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """Tensor parallel size (TP)."""
-    pipeline: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """Pipeline parallel size (PP)."""
-    data: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """Data parallel size (DP) inside one replica; for mixture-of-experts models."""
-    expert: bool | None = None
-    """Expert parallelism; for mixture-of-experts models."""
-
-
-class Speculative(Part):
-    """Speculative decoding with a draft model, used where the planner finds it cheaper."""
-
-    model: Annotated[str, Field(min_length=1, max_length=512)]
-    """Hub id of the draft; one that the planner has recorded."""
-    tokens: Annotated[int, Field(ge=1, le=16)] = 3
-    """Tokens that it guesses ahead."""
-    acceptance: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    """How often a guess is right, 0 to 1: measure it on your own traffic."""
-
-
-class Engine(Part):
-    """The inference engine: a stock vLLM image and its limits."""
-
-    image: Annotated[str, Field(min_length=1, max_length=512)] = DEFAULT_ENGINE_IMAGE
-    """Any image with vLLM's OpenAI server; it stays as it is, the worker is added when the pod starts."""
-    args: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=128)] = []
-    """Arguments for the engine, after those of the plan, so these win."""
-    quantization: Annotated[str | None, Field(min_length=1, max_length=64)] = None
-    """Quantisation method of the weights. Default: the planner's choice."""
-    kv_cache_dtype: Annotated[str | None, Field(min_length=1, max_length=32)] = None
-    """Data type of the KV cache. Default: the planner's choice."""
-    max_num_seqs: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
-    """Most sequences that one engine runs at once. Default: the planner's choice."""
-    max_num_batched_tokens: Annotated[int | None, Field(ge=1, le=100_000_000)] = None
-    """Most tokens in one engine step. Default: the planner's choice."""
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Share of a GPU's memory that the engine may take."""
-    speculative: Speculative | None = None
-    """A draft model to decode with."""
-
-
-class Spot(Part):
-    """How much of the fleet runs on capacity that may be taken away."""
-
-    model_config = ConfigDict(
-        json_schema_extra=validated(
-            Rule(
-                "self.overprovision == 0 || self.overprovision == '0%' || "
-                "!(self.share == 0 || self.share == '0%')",
-                "overprovision adds spot replicas, so it needs a spot share above 0",
-                ".overprovision",
-            )
-        )
-    )
-
-    share: CountOrPercent = 0
-    """Replicas on spot: a share of those above the on-demand base, or a count."""
-    overprovision: CountOrPercent = 0
-    """Spot replicas above the desired number, so that losing some loses no capacity."""
-
-    @model_validator(mode="after")
-    def _overprovision_needs_a_share(self) -> Self:
-        if self.overprovision not in {0, "0%"} and self.share in {0, "0%"}:
-            raise ValueError("overprovision adds spot replicas, so it needs a spot share above 0")
-        return self
-
-
-class OnDemand(Part):
-    """Capacity that stays."""
-
-    base: CountOrPercent = 0
-    """Replicas that are always on-demand: they count before the spot share does."""
-
-
-class Fallback(Part):
-    """What happens when spot is not to be had."""
-
-    enabled: bool = True
-    """Buy on-demand for spot that is missing."""
-    after: Duration = "2m"
-    """How long spot may be short before on-demand is bought. A lost node does not wait."""
-    hold: Duration = "10m"
-    """How long that on-demand is kept at least before spot is tried again."""
-
-
-class Capacity(Part):
-    """Where replicas may run, and how they are bought."""
-
-    pools: UniqueNames = []
-    """Names of the pools that may serve. Default: all that fit."""
-    zones: UniqueNames = []
-    """Zones that may serve. Default: all."""
-    spot: Spot = Spot()
-    """The spot part of the fleet."""
-    on_demand: OnDemand = OnDemand()
-    """The on-demand part of the fleet."""
-    fallback: Fallback = Fallback()
-    """On-demand in place of missing spot."""
-    max_price_per_gpu_hour: Annotated[float | None, Field(gt=0)] = None
-    """Dollars per GPU and hour above which an offer is not taken. Default: no bound."""
 
 
 class Drain(Part):

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from inferfleet.api.resource import StatusPart, Text, Timestamp
+from inferfleet.api.layout import PlanStatus, RefusalStatus, RejectedStatus
+from inferfleet.api.resource import StatusPart, Timestamp
 from inferfleet.api.scaling import ScalingStatus
 from inferfleet.values import CapacityType, InterruptionKind, LossCause
 
@@ -42,122 +43,6 @@ class ConditionStatus(StatusPart):
     """Generation of the spec that this was judged on."""
     last_transition_time: Timestamp
     """When `status` last changed."""
-
-
-class ReasonStatus(StatusPart):
-    """A reason code and its sentence."""
-
-    reason: str
-    """Why, for machines."""
-    message: Text = ""
-    """Why, for people."""
-
-
-class PredictionStatus(StatusPart):
-    """What one replica should reach, at the objectives' percentile."""
-
-    time_to_first_token_seconds: float
-    """TTFT."""
-    inter_token_latency_seconds: float
-    """ITL."""
-    tokens_per_second: float
-    """Generated tokens/s at the objectives."""
-    prompt_tokens_per_second: float
-    """Prompt tokens/s at the objectives."""
-    concurrency: int
-    """Requests at once."""
-    dollars_per_million_tokens: float
-    """Cost of a million generated tokens."""
-
-
-class MeasuredStatus(StatusPart):
-    """What running engines report in place of the plan's estimates."""
-
-    kv_cache_tokens: int
-    """Tokens in one replica's KV cache."""
-    concurrency: int
-    """Requests at once."""
-    tokens_per_second: float
-    """Generated tokens/s of a busy replica."""
-    dollars_per_million_tokens: float
-    """Cost of a million generated tokens at that speed."""
-
-
-class PlanStatus(StatusPart):
-    """The chosen layout of a replica."""
-
-    summary: str
-    """The layout in a few words."""
-    pool: str
-    """The pool it was planned on."""
-    accelerator: str
-    """GPU model."""
-    tensor_parallel: int
-    """TP."""
-    pipeline_parallel: int
-    """PP."""
-    data_parallel: int = 1
-    """DP inside a replica."""
-    expert_parallel: bool = False
-    """EP."""
-    nodes_per_replica: int = 1
-    """Nodes that one replica spans."""
-    gpus_per_replica: int
-    """GPUs that one replica takes."""
-    max_model_len: int
-    """Longest sequence in tokens."""
-    max_num_seqs: int
-    """Most sequences at once."""
-    max_num_batched_tokens: int
-    """Most tokens in one step."""
-    gpu_memory_utilization: float
-    """Share of the GPU's memory that the engine takes."""
-    quantization: str | None = None
-    """Quantisation of the weights."""
-    kv_cache_dtype: str = "auto"
-    """Data type of the KV cache."""
-    dtype: str = "auto"
-    """Data type of weights and activations."""
-    draft: str | None = None
-    """Model that guesses ahead, where speculative decoding pays."""
-    draft_tokens: int = 0
-    """Tokens that it guesses ahead."""
-    weights_bytes_per_gpu: int
-    """Bytes of weights on each GPU."""
-    kv_cache_tokens: int
-    """Predicted tokens in one replica's KV cache."""
-    predicted: PredictionStatus
-    """Predicted speed and cost."""
-    measured: MeasuredStatus | None = None
-    """What engines report in their place."""
-    why: Text = ""
-    """Why this layout."""
-    planned_from: str | None = None
-    """Fingerprint of what it was planned from: another one is planned anew."""
-    warnings: list[ReasonStatus] = []
-    """What to know about it."""
-
-
-class RejectedStatus(StatusPart):
-    """A candidate that lost."""
-
-    candidate: str
-    """Its layout in a few words."""
-    reason: str
-    """Why, for machines."""
-    message: Text = ""
-    """Why, for people."""
-
-
-class RefusalStatus(StatusPart):
-    """Why no layout can serve the model."""
-
-    reason: str
-    """Why, for machines."""
-    message: Text
-    """Why, for people."""
-    nearest: Text = ""
-    """What would have to change for the nearest miss."""
 
 
 class CapacityTypeEntry(StatusPart):

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inferfleet.api import InferenceDeploymentStatus
-from inferfleet.api.status import MeasuredStatus
+from inferfleet.api.layout import MeasuredStatus
 from inferfleet.cli.cluster import ask, console
 from inferfleet.cluster.client import ApiServer
 from inferfleet.cluster.resources import DEPLOYMENTS, EVENTS
