@@ -5,30 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from inferfleet import reconcile
-from inferfleet.api import (
-    InferenceDeployment,
-    InferenceDeploymentStatus,
-    Memory,
-    memory_from_status,
-    status_from_plan,
-)
-from inferfleet.cluster.client import TRANSIENT, ApiFailure
+from inferfleet.api import InferenceDeployment, Memory, memory_from_status
+from inferfleet.cluster.client import TRANSIENT
 from inferfleet.cluster.events import EventWriter, Subject
 from inferfleet.cluster.executor import Executor, Outcome, Seams, apply_objects
 from inferfleet.cluster.fence import Fenced, FencedApi
-from inferfleet.cluster.merge import merge_patch
-from inferfleet.cluster.resources import DEPLOYMENTS
 from inferfleet.manifests import render_objects, render_worker
 from inferfleet.shell.kinds import DeploymentRecord
 from inferfleet.shell.model_source import ModelSource
 from inferfleet.shell.reading import Reading, kept, parts_of, read
 from inferfleet.shell.signals import Signals
+from inferfleet.shell.status import StatusWriter
 from inferfleet.shell.views import Views, Wakes
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.workers import WorkerClient
@@ -48,8 +41,6 @@ log = logging.getLogger(__name__)
 COALESCE_SECONDS: Final = 0.05
 AFTER_FAILURE_SECONDS: Final = 5.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
-# Numbers that move with every sample are written no more often than this.
-NUMBERS_EVERY_SECONDS: Final = 10.0
 # A failure that lasts is told again so often.
 FAILURE_AGAIN_SECONDS: Final = 60.0
 # Objects whose kinds are not watched (optional CRDs) are applied again so often.
@@ -83,8 +74,7 @@ class DeploymentLoop:
             surroundings.api, self._subject, self._flag.set, operator_image=surroundings.operator_image
         )
         self._memory: Memory | None = None
-        self._status: InferenceDeploymentStatus | None = None
-        self._told_at = 0.0
+        self._status = StatusWriter(surroundings.api, surroundings.views, self._subject)
         self._applied: dict[tuple[str, str], str] = {}
         self._applied_at = 0.0
         self._failing: dict[Reason, float] = {}
@@ -163,7 +153,7 @@ class DeploymentLoop:
         for event in events:
             log.info("%s", event.reason, extra={"deployment": self._key, "event": event.reason.code})
             await self._all.events.write(self._subject, event)
-        await self._tell(plan, observed, record, now)
+        await self._status.write(plan, observed, record, now)
 
     async def _spoken(self) -> None:
         """Wait until what was to be said is out; raises what went wrong with it."""
@@ -199,8 +189,7 @@ class DeploymentLoop:
     def _gather(self, reading: Reading, record: DeploymentRecord, now: float) -> Observed:
         views, spec = self._all.views, reading.spec
         if self._memory is None:
-            self._status = InferenceDeploymentStatus.model_validate(record.raw.get("status") or {})
-            self._memory = memory_from_status(self._status)
+            self._memory = memory_from_status(self._status.read(record))
         memory = self._memory
         seeking = reading.resource if spec.deleted_at is None else None
         model, model_problem = self._model.look(spec.model, seeking)
@@ -295,36 +284,3 @@ class DeploymentLoop:
             accounts=plan.accounts,
             idle_since=plan.idle_since,
         )
-
-    async def _tell(self, plan: Plan, observed: Observed, record: DeploymentRecord, now: float) -> None:
-        """Write the status if it says something new; moving numbers alone can wait."""
-        previous = self._status or InferenceDeploymentStatus()
-        status = status_from_plan(plan, previous, record.generation, now, observed=observed)
-        if status == previous:
-            return
-        waited = time.monotonic() - self._told_at
-        if _steady(status) == _steady(previous) and waited < NUMBERS_EVERY_SECONDS:
-            return
-        written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        patch = merge_patch(self._written(), written)
-        body = {"metadata": {"uid": self._subject.uid}, "status": patch}
-        path = DEPLOYMENTS.path(self._subject.namespace, self._subject.name, "status")
-        try:
-            self._all.views.deployments.view.fold(await self._all.api.patch(path, body))
-        except (ApiFailure, *TRANSIENT) as error:
-            log.warning("status was not written: %s", error, extra={"deployment": self._key})
-            return
-        self._status, self._told_at = status, time.monotonic()
-
-    def _written(self) -> Mapping[str, Any]:
-        """The status as the API server has it."""
-        record = self._all.views.deployments.view.items.get((self._subject.namespace, self._subject.name))
-        return (record.raw.get("status") or {}) if record else {}
-
-
-def _steady(status: InferenceDeploymentStatus) -> Mapping[str, Any]:
-    """A status without the numbers that move with every sample."""
-    conditions = [(c.type, c.status, c.reason, c.observed_generation) for c in status.conditions]
-    scaling = (status.scaling.desired, status.scaling.reason, status.scaling.limited_by)
-    moving = {"queue", "tokens_per_second", "cost", "pools", "rejected", "conditions", "scaling"}
-    return {**status.model_dump(exclude=moving), "conditions": conditions, "scaling": scaling}
