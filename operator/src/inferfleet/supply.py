@@ -26,8 +26,7 @@ from inferfleet.values import (
     ScalingDecision,
     Worker,
 )
-
-_HOSTNAME = "kubernetes.io/hostname"
+from inferfleet.values.well_known import HOSTNAME, KARPENTER_NODE_POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +191,8 @@ def _elsewhere(demand: Demand) -> tuple[Requirement, ...]:
     """
     going = [node for node in demand.observed.nodes if node.name in demand.scene.interruptions]
     open_nodes = [node for node in going if node.ready and not node.unschedulable]
-    names = sorted(node.labels.get(_HOSTNAME, node.name) for node in open_nodes if not _is_karpenters(node))
-    return (Requirement(_HOSTNAME, "NotIn", tuple(names)),) if names else ()
+    names = sorted(node.labels.get(HOSTNAME, node.name) for node in open_nodes if not _is_karpenters(node))
+    return (Requirement(HOSTNAME, "NotIn", tuple(names)),) if names else ()
 
 
 def _strangers(demand: Demand) -> tuple[str, ...]:
@@ -204,7 +203,7 @@ def _strangers(demand: Demand) -> tuple[str, ...]:
 
 
 def _is_karpenters(node: Node) -> bool:
-    return "karpenter.sh/nodepool" in node.labels
+    return KARPENTER_NODE_POOL in node.labels
 
 
 def _free_name(prefix: str, taken: set[str]) -> str:

@@ -9,10 +9,10 @@ from durationpy import from_str
 
 from inferfleet.cluster.project import seconds
 from inferfleet.values import NodeClaim, NodeEvent
+from inferfleet.values.well_known import KARPENTER_GRACE_ENDS
 
 Raw = Mapping[str, Any]
 
-GRACE_ENDS: Final = "karpenter.sh/nodeclaim-termination-timestamp"
 NEVER: Final = "Never"
 DISRUPTION_REASON: Final = "DisruptionReason"
 DRIFTED: Final = "Drifted"
@@ -32,7 +32,7 @@ def project_claim(raw: Raw) -> NodeClaim:
         drifted=DRIFTED in holding,
         expired=bool(deleted)
         and _age_limit(raw) <= seconds(deleted) - seconds(metadata["creationTimestamp"]),
-        ends_at=metadata.get("annotations", {}).get(GRACE_ENDS, ""),
+        ends_at=metadata.get("annotations", {}).get(KARPENTER_GRACE_ENDS, ""),
     )
 
 

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from inferfleet.values import Interruption, InterruptionKind, Node, NodeClaim, NodeEvent
+from inferfleet.values import CapacityType, Interruption, InterruptionKind, Node, NodeClaim, NodeEvent
+from inferfleet.values.well_known import (
+    AWS,
+    AZURE,
+    GCP,
+    KARPENTER_GRACE_ENDS,
+    KARPENTER_NODE_POOL,
+    read_capacity_type,
+    spot_notice_seconds,
+)
 
 INTERRUPTION, MAINTENANCE, REBALANCE, VOLUNTARY, LOST = (
     InterruptionKind.INTERRUPTION,
@@ -24,8 +33,7 @@ INTERRUPTION, MAINTENANCE, REBALANCE, VOLUNTARY, LOST = (
 NOT_READY_GRACE_SECONDS = 15.0
 """A node becomes NotReady only after most of a minute without a heartbeat; then it gets this long."""
 
-AWS_NOTICE_SECONDS, AZURE_NOTICE_SECONDS, GKE_NOTICE_SECONDS = 120.0, 30.0, 15.0
-"""What ordinary pods get of a spot notice; GKE keeps the other half of its 30 s for system pods."""
+AWS_NOTICE_SECONDS, AZURE_NOTICE_SECONDS = AWS.spot_notice_seconds, AZURE.spot_notice_seconds
 
 GKE_MAINTENANCE_SECONDS = 3600.0
 CLUSTER_AUTOSCALER_SECONDS = 600.0
@@ -34,21 +42,8 @@ EVENT_BELIEVED_SECONDS = 600.0
 """An Event says nothing any more so long after the end that it announced: the API server keeps it an hour."""
 
 KARPENTER_TAINTS = frozenset({"karpenter.sh/disrupted", "karpenter.sh/disruption"})
-KARPENTER_DEADLINE = "karpenter.sh/nodeclaim-termination-timestamp"
-KARPENTER_POOL = "karpenter.sh/nodepool"
 NTH_EVENT_LABEL = "aws-node-termination-handler/event-id"
 NTH_ACTION_LABEL = "aws-node-termination-handler/action"
-
-SPOT_LABELS = frozenset(
-    {
-        ("karpenter.sh/capacity-type", "spot"),
-        ("eks.amazonaws.com/capacityType", "SPOT"),
-        ("cloud.google.com/gke-spot", "true"),
-        ("cloud.google.com/gke-provisioning", "spot"),
-        ("cloud.google.com/gke-preemptible", "true"),
-        ("kubernetes.azure.com/scalesetpriority", "spot"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +114,12 @@ EVENTS: dict[str, Signal] = {
 EVENT_REASONS = frozenset(EVENTS)
 
 
-def is_spot(node: Node) -> bool:
-    """True if any cloud's label says that the node may be taken back at any time."""
-    return any(node.labels.get(key) == value for key, value in SPOT_LABELS)
-
-
-def spot_notice_seconds(node: Node) -> float:
-    """The notice that the node's provider gives ordinary pods before it takes a spot node back."""
-    if any(key.startswith("cloud.google.com/") for key in node.labels):
-        return GKE_NOTICE_SECONDS
-    if any(key.startswith(("kubernetes.azure.com/", "karpenter.azure.com/")) for key in node.labels):
-        return AZURE_NOTICE_SECONDS
-    return AWS_NOTICE_SECONDS
-
-
 Found = tuple[str, Signal]
 """A signal with its source as shown to people."""
+
+
+def _is_spot(node: Node) -> bool:
+    return read_capacity_type(node.labels) is CapacityType.SPOT
 
 
 def _taints(sight: Sight, _now: float) -> Iterable[Found]:
@@ -148,11 +133,11 @@ def _gke_termination(sight: Sight, _now: float) -> Iterable[Found]:
     """GKE puts one taint for the end of a spot node and, up to an hour ahead, for host maintenance."""
     key = "cloud.google.com/impending-node-termination"
     if any(taint.key == key for taint in sight.node.taints):
-        spot = is_spot(sight.node)
+        spot = _is_spot(sight.node)
         yield (
             f"taint {key}",
             (
-                Signal(INTERRUPTION, GKE_NOTICE_SECONDS)
+                Signal(INTERRUPTION, GCP.spot_notice_seconds)
                 if spot
                 else Signal(MAINTENANCE, GKE_MAINTENANCE_SECONDS)
             ),
@@ -163,7 +148,7 @@ def _shutting_down(sight: Sight, _now: float) -> Iterable[Found]:
     """The kubelet ends its pods because the machine shuts down: all that GKE shows of a spot notice."""
     node = sight.node
     if node.shutting_down:
-        notice = min(AZURE_NOTICE_SECONDS, spot_notice_seconds(node))
+        notice = min(AZURE_NOTICE_SECONDS, spot_notice_seconds(node.labels))
         yield "graceful node shutdown", Signal(INTERRUPTION, notice, node.not_ready_since)
 
 
@@ -175,16 +160,16 @@ def _karpenter(sight: Sight, now: float) -> Iterable[Found]:
     """
     node, claim = sight.node, sight.claim
     taint = next((taint.key for taint in node.taints if taint.key in KARPENTER_TAINTS), None)
-    deleted = node.deleted_at is not None and (KARPENTER_POOL in node.labels or claim is not None)
+    deleted = node.deleted_at is not None and (KARPENTER_NODE_POOL in node.labels or claim is not None)
     claimed = claim is not None and (claim.deleted_at is not None or bool(claim.reason))
     if not (taint or deleted or claimed):
         return
     source = f"taint {taint}" if taint else "deletion of the Karpenter node"
     if claim is not None and claimed:
         source = f"NodeClaim {claim.name}: {claim.reason or ('expired' if claim.expired else 'deleted')}"
-    if is_spot(node) and (claim is None or _is_taken(claim)):
+    if _is_spot(node) and (claim is None or _is_taken(claim)):
         since = claim.deleted_at if claim else None
-        yield source, Signal(INTERRUPTION, spot_notice_seconds(node), since)
+        yield source, Signal(INTERRUPTION, spot_notice_seconds(node.labels), since)
     else:
         yield f"Karpenter, {source}", Signal(VOLUNTARY, _annotated_notice(sight, now))
 
@@ -201,7 +186,7 @@ def _is_taken(claim: NodeClaim) -> bool:
 
 def _annotated_notice(sight: Sight, now: float) -> float | None:
     """Seconds until Karpenter's grace period for the node ends, if it has one."""
-    text = sight.node.annotations.get(KARPENTER_DEADLINE) or (sight.claim.ends_at if sight.claim else "")
+    text = sight.node.annotations.get(KARPENTER_GRACE_ENDS) or (sight.claim.ends_at if sight.claim else "")
     if not text:
         return None
     try:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from inferfleet.api import InferenceDeployment
 from inferfleet.api.resource import seconds
 from inferfleet.manifests.identity import peers_service, pod_name
-from inferfleet.values import CapacityType, CreateWorker, Layout, Requirement
+from inferfleet.values import CapacityType, CreateWorker, Layout
+from inferfleet.values.well_known import cloud_of, spot_notice_seconds
 from inferfleet_wire import ENGINE_PORT, SIDE_PORT, LaunchPlan, MetadataProvider, MetadataSource, drain_token
 
 MODELS: Final = "/models"
@@ -19,56 +18,12 @@ MASTER_PORT: Final = 29501
 ENGINE_DRAIN_SECONDS: Final = 10.0
 
 
-class Provider(NamedTuple):
-    """A cloud: how its nodes are recognised, where it announces a loss, and how long a spot pod then has."""
-
-    metadata: MetadataProvider
-    label_prefixes: tuple[str, ...]
-    zone: re.Pattern[str]
-    notice_seconds: float
-
-
-AZURE_GEOGRAPHIES: Final = (
-    "us|europe|asia|india|uk|canada|mexico|brazil|chile|japan|korea|australia|zealand|france|germany|italy|spain|"
-    "austria|norway|sweden|denmark|switzerland|poland|uae|israel|qatar|africa|malaysia|indonesia|taiwan"
-)
-
-# Notices: AWS two minutes; GKE 30 s of which ordinary pods get the first 15; Azure at least 30 s.
-PROVIDERS: Final = (
-    Provider(
-        MetadataProvider.AWS,
-        ("eks.amazonaws.com/", "karpenter.k8s.aws/", "topology.k8s.aws/"),
-        re.compile(r"[a-z]{2}(-[a-z]+)+-\d[a-z]"),
-        120.0,
-    ),
-    Provider(MetadataProvider.GCP, ("cloud.google.com/",), re.compile(r"[a-z]+-[a-z]+\d-[a-z]"), 15.0),
-    Provider(
-        MetadataProvider.AZURE,
-        ("kubernetes.azure.com/", "karpenter.azure.com/"),
-        re.compile(rf"[a-z]*({AZURE_GEOGRAPHIES})[a-z]*\d?-\d"),
-        30.0,
-    ),
-)
-UNKNOWN_NOTICE_SECONDS: Final = 120.0
-
-
-def provider_of(requirements: Sequence[Requirement], zone: str) -> Provider | None:
-    """Return the cloud that a worker's node belongs to, by the node's labels, else by its zone."""
-    keys = [requirement.key for requirement in requirements]
-    by_label = (
-        provider for provider in PROVIDERS if any(key.startswith(provider.label_prefixes) for key in keys)
-    )
-    by_zone = (provider for provider in PROVIDERS if provider.zone.fullmatch(zone))
-    return next(by_label, None) or next(by_zone, None)
-
-
 def grace_seconds(deployment: InferenceDeployment, action: CreateWorker) -> int:
     """Return terminationGracePeriodSeconds: a whole voluntary drain, on spot never more than the notice."""
     drain = deployment.spec.drain
     voluntary = seconds(drain.timeout) + seconds(drain.settle) + seconds(drain.margin)
     if action.offer.capacity_type is CapacityType.SPOT:
-        provider = provider_of(action.requirements, action.offer.zone)
-        notice = provider.notice_seconds if provider else UNKNOWN_NOTICE_SECONDS
+        notice = spot_notice_seconds(_label_keys(action), action.offer.zone)
         return math.ceil(min(voluntary, notice))
     return math.ceil(voluntary)
 
@@ -166,6 +121,10 @@ def _metadata(deployment: InferenceDeployment, action: CreateWorker) -> tuple[Me
     sources = []
     if url := deployment.spec.drain.notice_url:
         sources.append(MetadataSource(MetadataProvider.URL, url))
-    if provider := provider_of(action.requirements, action.offer.zone):
-        sources.append(MetadataSource(provider.metadata))
+    if cloud := cloud_of(_label_keys(action), action.offer.zone):
+        sources.append(MetadataSource(MetadataProvider(cloud.name)))
     return tuple(sources)
+
+
+def _label_keys(action: CreateWorker) -> list[str]:
+    return [requirement.key for requirement in action.requirements]

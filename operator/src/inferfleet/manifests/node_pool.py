@@ -8,6 +8,7 @@ from typing import Any
 from inferfleet.api import GPUPool
 from inferfleet.manifests.identity import Manifest, hashed
 from inferfleet.values import CapacityType, labels
+from inferfleet.values.well_known import INSTANCE_TYPE, KARPENTER_CAPACITY_TYPE, ZONE
 
 
 def render_node_pool(pool: GPUPool) -> Manifest | None:
@@ -17,11 +18,11 @@ def render_node_pool(pool: GPUPool) -> Manifest | None:
         return None
     bought = [kind.value for kind in spec.capacity_types] or [CapacityType.ON_DEMAND.value]
     requirements = [
-        _within("node.kubernetes.io/instance-type", spec.instance_types),
-        _within("karpenter.sh/capacity-type", bought),
+        _within(INSTANCE_TYPE, spec.instance_types),
+        _within(KARPENTER_CAPACITY_TYPE, bought),
     ]
     if spec.zones:
-        requirements.append(_within("topology.kubernetes.io/zone", spec.zones))
+        requirements.append(_within(ZONE, spec.zones))
     limits = dict(provision.limits)
     if spec.max_nodes is not None:
         limits.setdefault("nodes", str(spec.max_nodes))

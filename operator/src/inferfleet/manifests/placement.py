@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from inferfleet.values import CapacityType, CreateWorker, Requirement, Taint, labels
+from inferfleet.values.well_known import HOSTNAME, ZONE
 
-ZONE_TOPOLOGY: Final = "topology.kubernetes.io/zone"
-HOST_TOPOLOGY: Final = "kubernetes.io/hostname"
-NODE_TERMS: Final = "requiredDuringSchedulingIgnoredDuringExecution"
+REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 
 # Taints that mark what a node is. Those that announce that it goes are not tolerated, on purpose.
 GPU_TAINTS: Final = ("nvidia.com/gpu", "amd.com/gpu")
@@ -48,14 +47,14 @@ def spread(selector: Mapping[str, str]) -> list[dict[str, Any]]:
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": {"matchLabels": dict(selector)},
         }
-        for topology in (ZONE_TOPOLOGY, HOST_TOPOLOGY)
+        for topology in (ZONE, HOSTNAME)
     ]
 
 
 def zone_affinity(worker: str) -> dict[str, Any]:
     """Return the demand that all pods of one replica share a zone: their traffic is per token."""
-    term = {"topologyKey": ZONE_TOPOLOGY, "labelSelector": {"matchLabels": {labels.WORKER: worker}}}
-    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    term = {"topologyKey": ZONE, "labelSelector": {"matchLabels": {labels.WORKER: worker}}}
+    return {"podAffinity": {REQUIRED: [term]}}
 
 
 def node_affinity(spec: dict[str, Any], requirements: Sequence[Requirement]) -> dict[str, Any]:
@@ -65,12 +64,12 @@ def node_affinity(spec: dict[str, Any], requirements: Sequence[Requirement]) -> 
     expressions = [_expression(requirement) for requirement in requirements]
     affinity = spec.get("affinity") or {}
     node = affinity.get("nodeAffinity") or {}
-    terms = (node.get(NODE_TERMS) or {}).get("nodeSelectorTerms") or [{}]
+    terms = (node.get(REQUIRED) or {}).get("nodeSelectorTerms") or [{}]
     required = [
         term | {"matchExpressions": [*term.get("matchExpressions", []), *expressions]} for term in terms
     ]
     return spec | {
-        "affinity": affinity | {"nodeAffinity": node | {NODE_TERMS: {"nodeSelectorTerms": required}}}
+        "affinity": affinity | {"nodeAffinity": node | {REQUIRED: {"nodeSelectorTerms": required}}}
     }
 
 
@@ -79,12 +78,11 @@ def keep_off(spec: dict[str, Any], workers: Sequence[str]) -> dict[str, Any]:
     if not workers:
         return spec
     among = {"key": labels.WORKER, "operator": "In", "values": list(workers)}
-    term = {"topologyKey": HOST_TOPOLOGY, "labelSelector": {"matchExpressions": [among]}}
+    term = {"topologyKey": HOSTNAME, "labelSelector": {"matchExpressions": [among]}}
     affinity = spec.get("affinity") or {}
     others = affinity.get("podAntiAffinity") or {}
     return spec | {
-        "affinity": affinity
-        | {"podAntiAffinity": others | {NODE_TERMS: [*(others.get(NODE_TERMS) or []), term]}}
+        "affinity": affinity | {"podAntiAffinity": others | {REQUIRED: [*(others.get(REQUIRED) or []), term]}}
     }
 
 

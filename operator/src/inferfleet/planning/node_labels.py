@@ -1,4 +1,4 @@
-"""Read a node's GPU, capacity type and place from the labels that clouds and device plugins put on it.
+"""Read a node's GPU from the labels that clouds and device plugins put on it.
 
 Label names: GPU Feature Discovery (`nvidia.com/gpu.*`), AMD's node labeller (`amd.com/gpu.*`), Karpenter's
 AWS provider (`karpenter.k8s.aws/instance-gpu-*`), GKE (`cloud.google.com/gke-*`), EKS and AKS node groups.
@@ -7,7 +7,7 @@ AWS provider (`karpenter.k8s.aws/instance-gpu-*`), GKE (`cloud.google.com/gke-*`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,10 +17,9 @@ from inferfleet.planning.accelerators import (
     find_accelerator,
     unknown_accelerator,
 )
-from inferfleet.values import Accelerator, CapacityType, Node
+from inferfleet.values import Accelerator, Node
+from inferfleet.values.well_known import INSTANCE_TYPE, KARPENTER_NODE_POOL
 
-INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
-ZONE: Final = "topology.kubernetes.io/zone"
 GFD_PRODUCT: Final = "nvidia.com/gpu.product"
 GFD_COUNT: Final = "nvidia.com/gpu.count"
 GFD_MEMORY: Final = "nvidia.com/gpu.memory"
@@ -32,7 +31,7 @@ GKE_COUNT: Final = "cloud.google.com/gke-accelerator-count"
 
 # labels that only a group of nodes which something can enlarge carries
 AUTOSCALED: Final = (
-    "karpenter.sh/nodepool",
+    KARPENTER_NODE_POOL,
     "eks.amazonaws.com/nodegroup",
     "cloud.google.com/gke-nodepool",
     "kubernetes.azure.com/agentpool",
@@ -183,47 +182,3 @@ def _gigabytes(text: str) -> int | None:
 
 def _count(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
-
-
-@dataclass(frozen=True, slots=True)
-class CapacityLabel:
-    """One cloud's way to say how a node is bought: this key with one of these values."""
-
-    key: str
-    values: tuple[str, ...]
-    capacity_type: CapacityType
-
-
-CAPACITY_LABELS: Final = (
-    CapacityLabel("karpenter.sh/capacity-type", ("reserved",), CapacityType.RESERVED),
-    CapacityLabel("karpenter.sh/capacity-type", ("spot",), CapacityType.SPOT),
-    CapacityLabel("karpenter.sh/capacity-type", ("on-demand",), CapacityType.ON_DEMAND),
-    CapacityLabel("eks.amazonaws.com/capacityType", ("CAPACITY_BLOCK",), CapacityType.RESERVED),
-    CapacityLabel("eks.amazonaws.com/capacityType", ("SPOT",), CapacityType.SPOT),
-    CapacityLabel("eks.amazonaws.com/capacityType", ("ON_DEMAND",), CapacityType.ON_DEMAND),
-    CapacityLabel("cloud.google.com/gke-provisioning", ("spot", "preemptible"), CapacityType.SPOT),
-    CapacityLabel("cloud.google.com/gke-provisioning", ("standard",), CapacityType.ON_DEMAND),
-    CapacityLabel("cloud.google.com/gke-spot", ("true",), CapacityType.SPOT),
-    CapacityLabel("cloud.google.com/gke-preemptible", ("true",), CapacityType.SPOT),
-    CapacityLabel("kubernetes.azure.com/scalesetpriority", ("spot",), CapacityType.SPOT),
-)
-
-
-_KINDS_BY_KEY: Final = {
-    key: {
-        value.lower(): label.capacity_type
-        for label in CAPACITY_LABELS
-        if label.key == key
-        for value in label.values
-    }
-    for key in dict.fromkeys(label.key for label in CAPACITY_LABELS)
-}
-
-
-def read_capacity_type(labels: Mapping[str, str]) -> CapacityType:
-    """Return how the node is bought; on-demand where nothing says otherwise (own machines too)."""
-    for key, kinds in _KINDS_BY_KEY.items():
-        value = labels.get(key)
-        if value is not None and value.lower() in kinds:
-            return kinds[value.lower()]
-    return CapacityType.ON_DEMAND

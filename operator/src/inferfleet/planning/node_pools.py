@@ -10,18 +10,16 @@ from typing import Final
 
 from inferfleet.planning.gpu_nodes import Kind
 from inferfleet.planning.node_labels import (
-    INSTANCE_TYPE,
     KARPENTER_COUNT,
     KARPENTER_GPU,
     KARPENTER_MEMORY,
-    ZONE,
     aws_machines,
     machine_gpu,
     read_instance_type,
 )
 from inferfleet.values import Accelerator, CapacityType, NodePool, Requirement
+from inferfleet.values.well_known import INSTANCE_TYPE, KARPENTER_CAPACITY_TYPE, ZONE
 
-CAPACITY: Final = "karpenter.sh/capacity-type"
 FAMILY: Final = "karpenter.k8s.aws/instance-family"
 CATEGORY: Final = "karpenter.k8s.aws/instance-category"
 GENERATION: Final = "karpenter.k8s.aws/instance-generation"
@@ -130,8 +128,12 @@ def _shapes_by_label(
 
 def _places(requirements: Sequence[Requirement]) -> Iterator[tuple[CapacityType, str]]:
     """Capacity types and zones; on-demand where nothing is said, so that no one gets spot unasked."""
-    stated = [one for one in requirements if one.key == CAPACITY]
-    types = [kind for kind in CapacityType if all(_allows(one, {CAPACITY: kind.value}) for one in stated)]
+    stated = [one for one in requirements if one.key == KARPENTER_CAPACITY_TYPE]
+    types = [
+        kind
+        for kind in CapacityType
+        if all(_allows(one, {KARPENTER_CAPACITY_TYPE: kind.value}) for one in stated)
+    ]
     zones = [set(one.values) for one in requirements if one.key == ZONE and one.operator == "In"]
     for capacity_type in types if stated else [CapacityType.ON_DEMAND]:
         for zone in sorted(set.intersection(*zones)) if zones else [""]:

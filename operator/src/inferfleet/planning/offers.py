@@ -10,22 +10,23 @@ from typing import Final
 
 from inferfleet.planning.gpu_nodes import GpuNode, meets
 from inferfleet.planning.node_labels import (
-    CAPACITY_LABELS,
-    INSTANCE_TYPE,
     KARPENTER_COUNT,
     KARPENTER_GPU,
     KARPENTER_MEMORY,
+)
+from inferfleet.planning.node_pools import Machines
+from inferfleet.planning.prices import SOURCE, default_price
+from inferfleet.values import Accelerator, CapacityType, Offer, PoolSpec, Requirement
+from inferfleet.values.well_known import (
+    CAPACITY_LABELS,
+    INSTANCE_TYPE,
+    KARPENTER_CAPACITY_TYPE,
     ZONE,
     read_capacity_type,
 )
-from inferfleet.planning.node_pools import CAPACITY, Machines
-from inferfleet.planning.prices import SOURCE, default_price
-from inferfleet.values import Accelerator, CapacityType, Offer, PoolSpec, Requirement
 
 # labels that Karpenter knows of a machine before it buys it
 BUYABLE: Final = frozenset({KARPENTER_GPU, KARPENTER_COUNT, KARPENTER_MEMORY, INSTANCE_TYPE})
-
-
 KARPENTER: Final = "karpenter.sh"
 
 
@@ -107,7 +108,7 @@ def _capacity_requirements(
     if capacity_type is CapacityType.ON_DEMAND:
         other = {label.key: label.values for label in used if label.capacity_type is CapacityType.SPOT}
         return tuple(Requirement(key, "NotIn", values) for key, values in sorted(other.items()))
-    return (Requirement(CAPACITY, "In", (capacity_type.value,)),)
+    return (Requirement(KARPENTER_CAPACITY_TYPE, "In", (capacity_type.value,)),)
 
 
 def _domain(key: str) -> str:

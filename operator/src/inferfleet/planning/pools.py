@@ -17,7 +17,6 @@ from inferfleet.planning.node_labels import (
     GFD_PRODUCT,
     GKE_COUNT,
     GKE_GPU,
-    INSTANCE_TYPE,
     KARPENTER_COUNT,
     KARPENTER_GPU,
     KARPENTER_MEMORY,
@@ -28,6 +27,7 @@ from inferfleet.planning.node_labels import (
 from inferfleet.planning.node_pools import Machines, buyable
 from inferfleet.planning.offers import BUYABLE, make_offers
 from inferfleet.values import Accelerator, Node, NodePool, Pool, PoolSpec, Requirement
+from inferfleet.values.well_known import HOSTNAME, INSTANCE_TYPE
 
 # answers of `discover_pools` that are kept: a few views of the nodes, and of what is taken on them
 _REMEMBERED: Final = 16
@@ -43,7 +43,7 @@ _SELECTORS: Final = (
     (GFD_PRODUCT, GFD_COUNT),
     (INSTANCE_TYPE, GFD_PRODUCT, GFD_COUNT),
     ("amd.com/gpu.product-name",),
-    ("kubernetes.io/hostname",),
+    (HOSTNAME,),
 )
 
 
@@ -268,7 +268,7 @@ def _requirements(members: Sequence[GpuNode], everyone: Sequence[GpuNode]) -> tu
             )
             if not any(meets(node, found) for node in others):
                 return found
-    return (Requirement("kubernetes.io/hostname", "In", tuple(sorted(chosen))),)
+    return (Requirement(HOSTNAME, "In", tuple(sorted(chosen))),)
 
 
 def _merge(*groups: Iterable[Requirement]) -> tuple[Requirement, ...]:
