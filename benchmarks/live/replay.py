@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import aiohttp
 from live.shape import SHAPES, Request, Shape
 
-from inferfleet_demo.traffic import IncompleteAnswerError, Tally, body_of, report
+from inferfleet_demo.traffic import NO_ANSWER, IncompleteAnswerError, Tally, body_of, command_line, report
 
 PATIENCE_SECONDS = 120.0
 
@@ -43,7 +43,7 @@ async def ask(session: aiohttp.ClientSession, url: str, model: str, request: Req
             first, last = await _read(response, request.output_tokens)
         record.ttft = round(first - began, 4)
         record.itl = round((last - first) / (request.output_tokens - 1), 5)
-    except (aiohttp.ClientError, IncompleteAnswerError, OSError, TimeoutError, ValueError) as error:
+    except NO_ANSWER as error:
         record.lost = f"{type(error).__name__}: {error}"
     return record
 
@@ -104,9 +104,7 @@ async def run(args: argparse.Namespace) -> int:
 
 def main() -> int:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--model", required=True)
+    parser = command_line(__doc__)
     parser.add_argument(
         "--rps", type=float, required=True, help="requests per second that one replica serves"
     )

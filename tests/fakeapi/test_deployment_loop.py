@@ -114,7 +114,7 @@ async def eventually(holds: Callable[[], Any], seconds: float = 20.0) -> float:
 
 
 @asynccontextmanager
-async def running(fake: FakeApi, api: ApiServer) -> AsyncIterator[None]:
+async def running(fake: FakeApi, api: ApiServer) -> AsyncIterator[asyncio.Task[None]]:
     fake.unserved |= {NODE_CLAIMS, POOLS}
     for raw in (node("od", "on-demand"), node("spot-a", "spot"), node("spot-b", "spot")):
         await fake.put(NODES, raw)
@@ -130,7 +130,7 @@ async def running(fake: FakeApi, api: ApiServer) -> AsyncIterator[None]:
     await views.synced()
     loop = asyncio.create_task(DeploymentLoop(surroundings, "ns/chat", UID).run(stop))
     try:
-        yield
+        yield loop
     finally:
         stop.set()
         wakes.wake("ns/chat")
@@ -170,3 +170,16 @@ async def test_a_signal_is_answered_at_once_although_a_worker_is_deaf_to_the_one
             ]
             took.append(sum(out))
         assert max(took) < 1.0, took
+
+
+async def test_nothing_is_written_into_a_namespace_that_goes_and_its_deployment_goes_with_its_last_pod(
+    fake: FakeApi, api: ApiServer
+):
+    async with running(fake, api) as loop:
+        await eventually(lambda: len(pods(fake)) == 3)
+        going = {"metadata": {"name": "ns", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+        await fake.put("/api/v1/namespaces", going)
+        await asyncio.wait_for(loop, 10)
+        assert pods(fake) == {}
+        assert fake.requests.count(("POST", "/api/v1/namespaces/ns/pods")) == 3
+        assert "NotServing" not in {raw.get("reason") for raw in fake.objects.values()}

@@ -13,7 +13,7 @@ from tenacity import wait_random_exponential
 
 from inferfleet.cluster.client import ApiServer
 from inferfleet.cluster.informer import Informer, Kind
-from inferfleet.cluster.resources import PODS
+from inferfleet.cluster.resources import CORE_EVENTS, PODS
 
 COLLECTION = "/api/v1/pods"
 AT_ONCE = wait_random_exponential(multiplier=0.001, max=0.01)
@@ -38,10 +38,12 @@ KIND = Kind(
 class Watched:
     """An informer at work, and a way to wait for what its view should come to hold."""
 
-    def __init__(self, api: ApiServer, kind: Kind[str] = KIND) -> None:
+    def __init__(self, api: ApiServer, kind: Kind[str] = KIND, **seconds: float) -> None:
         self.woken: list[str] = []
         self._changed = asyncio.Event()
-        self.informer = Informer(api, kind, self._wake, backoff=AT_ONCE, absent_seconds=0.01)
+        self.informer = Informer(
+            api, kind, self._wake, backoff=AT_ONCE, **{"absent_seconds": 0.01, **seconds}
+        )
 
     def _wake(self, key: str) -> None:
         self.woken.append(key)
@@ -122,6 +124,19 @@ async def test_a_watch_that_breaks_is_taken_up_where_it_was(fake: FakeApi, watch
     await fake.put(COLLECTION, pod("b", "2"))
     await watched.until({"a": "1", "b": "2"})
     assert fake.lists == 1, "a broken watch needs no new list"
+
+
+async def test_a_watch_that_nobody_speaks_on_is_opened_anew_without_a_word(
+    fake: FakeApi, api: ApiServer, caplog: pytest.LogCaptureFixture
+):
+    watched = Watched(api, replace(KIND, resource=CORE_EVENTS), watch_seconds=0.05)
+    task = asyncio.create_task(watched.informer.run())
+    await fake.until_watched(3)
+    await fake.put("/api/v1/events", pod("a", "1"))
+    await watched.until({"a": "1"})
+    task.cancel()
+    await asyncio.wait([task])
+    assert (fake.lists, caplog.messages) == (1, [])
 
 
 async def test_the_answer_to_a_write_is_seen_at_once_and_once(fake: FakeApi, watched: Watched):

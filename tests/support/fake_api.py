@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Never
 
 from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
@@ -39,6 +39,7 @@ class FakeApi:
     """Collections that do not exist: their CRD is not installed."""
     compacted: int = 0
     lists: int = 0
+    watches: int = 0
     _history: list[tuple[int, str, Address, Raw]] = field(default_factory=list)
     _version: int = 100
     _uids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -60,6 +61,11 @@ class FakeApi:
         for response in self._watches:
             if response._req and response._req.transport:
                 response._req.transport.abort()
+
+    async def until_watched(self, times: int) -> None:
+        """Wait until so many watches have been opened in all."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: self.watches >= times)
 
     async def put(self, collection: str, raw: Mapping[str, Any]) -> Raw:
         """Create or replace an object as if somebody else had."""
@@ -152,19 +158,33 @@ class FakeApi:
             await _send(response, {"type": "ERROR", "object": {"kind": "Status", **expired}})
             return response
         self._watches.add(response)
+        async with self._changed:
+            self.watches += 1
+            self._changed.notify_all()
         try:
-            while True:
-                for version, kind, (where, scope, _), raw in list(self._history):
-                    ours = where == collection and namespace in {"", scope} and _selected(request, raw)
-                    if version > since and ours:
-                        await _send(response, {"type": kind, "object": raw})
-                since = self._version
-                bookmark = {"kind": "Any", "metadata": {"resourceVersion": str(since)}}
-                await _send(response, {"type": "BOOKMARK", "object": bookmark})
-                async with self._changed:
-                    await self._changed.wait_for(lambda seen=since: self._version > seen)
+            async with asyncio.timeout(float(request.query.get("timeoutSeconds", "3600"))):
+                await self._tell_all(request, response, (collection, namespace), since)
+        except TimeoutError:
+            return response
         finally:
             self._watches.discard(response)
+
+    async def _tell_all(
+        self, request: web.Request, response: web.StreamResponse, place: tuple[str, str], since: int
+    ) -> Never:
+        """Tell a watch of all that comes; without bookmarks where it is of Events, as the real one."""
+        collection, namespace = place
+        while True:
+            for version, kind, (where, scope, _), raw in list(self._history):
+                ours = where == collection and namespace in {"", scope} and _selected(request, raw)
+                if version > since and ours:
+                    await _send(response, {"type": kind, "object": raw})
+            since = self._version
+            if not collection.endswith("/events"):
+                bookmark = {"kind": "Any", "metadata": {"resourceVersion": str(since)}}
+                await _send(response, {"type": "BOOKMARK", "object": bookmark})
+            async with self._changed:
+                await self._changed.wait_for(lambda seen=since: self._version > seen)
 
     async def _replace(self, request: web.Request, address: Address) -> web.Response:
         raw = await request.json()

@@ -45,6 +45,10 @@ class IncompleteAnswerError(Exception):
     """The stream ended before the answer did."""
 
 
+NO_ANSWER = (aiohttp.ClientError, IncompleteAnswerError, OSError, TimeoutError, ValueError)
+"""What is raised where an answer is not whole, or none."""
+
+
 async def stream_once(
     session: aiohttp.ClientSession, url: str, body: dict[str, object], tally: Tally
 ) -> None:
@@ -104,7 +108,7 @@ async def user(
         try:
             await stream_once(session, args.url, body, tally)
             tally.finished += 1
-        except (aiohttp.ClientError, IncompleteAnswerError, OSError, TimeoutError, ValueError) as error:
+        except NO_ANSWER as error:
             tally.fail(f"{type(error).__name__} after {time.monotonic() - began:.1f} s: {error}")
             await asyncio.sleep(0.5)
         tally.longest_stream_seconds = max(tally.longest_stream_seconds, time.monotonic() - began)
@@ -137,11 +141,17 @@ async def run(args: argparse.Namespace) -> int:
     return 1 if tally.failed else 0
 
 
-def main() -> int:
-    """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def command_line(description: str | None) -> argparse.ArgumentParser:
+    """The options that every client has: where, and whom to ask."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--url", required=True)
     parser.add_argument("--model", required=True)
+    return parser
+
+
+def main() -> int:
+    """Parse the command line and run."""
+    parser = command_line(__doc__)
     parser.add_argument("--users", type=int, default=1)
     parser.add_argument("--requests", type=int, default=0, help="in all; 0 means until stopped")
     parser.add_argument("--seconds", type=float, default=0)

@@ -21,9 +21,10 @@ import aiohttp
 
 from inferfleet_demo.traffic import (
     CLIENT_KEEPALIVE_SECONDS,
-    IncompleteAnswerError,
+    NO_ANSWER,
     Tally,
     body_of,
+    command_line,
     stream_once,
 )
 
@@ -87,7 +88,7 @@ class Clients:
             tally = Tally()
             try:
                 await stream_once(session, self._url, body, tally)
-            except (aiohttp.ClientError, IncompleteAnswerError, OSError, TimeoutError, ValueError) as error:
+            except NO_ANSWER as error:
                 request.end = time.time()
                 request.problems.append(f"{type(error).__name__}: {error}"[:200])
                 if tally.answered:
@@ -122,9 +123,7 @@ async def run(args: argparse.Namespace) -> None:
 
 def main() -> int:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--model", required=True)
+    parser = command_line(__doc__)
     parser.add_argument("--long", type=int, default=2)
     parser.add_argument("--short", type=int, default=1, help="of each kind, kept and fresh connections")
     parser.add_argument("--long-tokens", type=int, default=800)

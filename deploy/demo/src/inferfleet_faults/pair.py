@@ -9,23 +9,25 @@ from inferfleet_demo.kube import eventually
 from inferfleet_demo.scene import NAMESPACE
 from inferfleet_faults.requests import Asked
 from inferfleet_faults.rows import Happened, Row, row
-from inferfleet_faults.stage import SPOT_NODES, Stage, give_gpus
+from inferfleet_faults.stage import SPOT_NODES, ZONE, Stage, give_gpus
 from inferfleet_faults.watching import PODS, Watching
 
 TITLE = "second pod of a replica on two nodes (PP2) deleted"
 NAME = "pair"
 POOL = "l4-x1"
+ONE_ZONE = "zone-b"
 PODS_OF_ONE = 2
-STREAM_TOKENS = 3_000
+STREAM_TOKENS = 1_500
 START_SECONDS = 300.0
 
 
 def prove_pair(stage: Stage) -> Row:
-    """Give two nodes one GPU each, start a replica that needs two, and delete its second pod mid-stream."""
+    """Give two nodes of one zone one GPU each, start a replica that needs two, and delete its second pod."""
     scene = stage.scene
     stage.scale(0)
     for node in SPOT_NODES:
         give_gpus(scene, node, 1)
+        scene.kube.run("kubectl", "label", "node", node, f"{ZONE}={ONE_ZONE}", "--overwrite")
     scene.kube.kubectl("apply", "-f", "-", stdin=json.dumps(_deployment(stage)))
     with Watching(scene.kube.kubeconfig, NAME) as watching:
         began = time.time()
@@ -38,12 +40,14 @@ def prove_pair(stage: Stage) -> Row:
         asked_at = time.time()
         at = watching.delete(f"{PODS}/{victims[-1].name}")
         watching.until("both gone", lambda: all(pod.gone_at for pod in victims), 180)
+        watching.until("both replaced", lambda: _ready(watching) == PODS_OF_ONE, START_SECONDS)
         summary = stream.finish(seconds=60)
         result = "finished" if summary["finished"] == 1 else "lost"
         asked = [Asked("long", asked_at, time.time(), result, tuple(summary["failures"]))]
         gone = [f"{(pod.gone_at or at) - at:.0f}" for pod in victims]
         remark = f"Ready after {started:.0f} s; its pods gone after {' and '.join(gone)} s"
-        done = row(TITLE, Happened(at, tuple(victims), PODS_OF_ONE, remark=remark), watching, asked, 0)
+        counted = scene.kube.get("infd", NAME)["status"].get("lostRequests", 0)
+        done = row(TITLE, Happened(at, tuple(victims), PODS_OF_ONE, remark=remark), watching, asked, counted)
     scene.kube.kubectl("delete", "infd", NAME, "--timeout=180s")
     print(done, flush=True)
     return done

@@ -32,9 +32,9 @@ def repeat(stage: Stage, count: int) -> list[Signal]:
     found: list[Signal] = []
     while len(found) < count:
         stage.watching.until("all in service", lambda: _in_service(stage), REPLACED_SECONDS)
-        nodes = sorted({str(pod.node) for pod in stage.watching.staying()})
-        found += [_signal(stage, node) for node in nodes[:-1]]
-        for node in {str(pod.node) for pod in stage.watching.pods.values()}:
+        *tainted, _ = sorted({str(pod.node) for pod in stage.watching.staying()})
+        found += [_signal(stage, node) for node in tainted]
+        for node in tainted:
             stage.untaint(node)
     return found
 

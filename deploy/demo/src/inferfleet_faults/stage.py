@@ -26,7 +26,7 @@ from inferfleet_local.state import Flavour, locked, places
 SAFE, RESERVED = "if-node-1", "if-node-3"
 SPOT_NODES = ("if-node-2", "if-node-4")
 NODES = 4
-CAPACITY = "karpenter.sh/capacity-type"
+CAPACITY, ZONE = "karpenter.sh/capacity-type", "topology.kubernetes.io/zone"
 CAPACITY_SPEC = {
     "onDemand": {"base": 1},
     "spot": {"share": "100%"},
@@ -172,7 +172,7 @@ def hog(node: str, gpus: int, name: str) -> dict[str, Any]:
 
 
 def heal_nodes(scene: Scene, reserved: tuple[str, ...] = ()) -> None:
-    """Boot what is dead, take signals off, and give each node the kind of capacity that it is made as."""
+    """Boot what is dead, take signals off, and give each node the capacity type and zone of its making."""
     for node in scene.kube.get("nodes")["items"]:
         name = node["metadata"]["name"]
         if {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"] != "True":
@@ -181,8 +181,10 @@ def heal_nodes(scene: Scene, reserved: tuple[str, ...] = ()) -> None:
             if not key.startswith("node.kubernetes.io/"):
                 scene.kube.run("kubectl", "taint", "node", name, f"{key}-")
         scene.kube.run("kubectl", "uncordon", name)
-        kind = "reserved" if name in reserved else machine(name).labels[CAPACITY]
-        scene.kube.run("kubectl", "label", "node", name, f"{CAPACITY}={kind}", "--overwrite")
+        made = machine(name).labels
+        kind = "reserved" if name in reserved else made[CAPACITY]
+        labels = (f"{CAPACITY}={kind}", f"{ZONE}={made[ZONE]}")
+        scene.kube.run("kubectl", "label", "node", name, *labels, "--overwrite")
         give_gpus(scene, name, machine(name).gpus)
 
 

@@ -33,6 +33,9 @@ PAGE: Final = 500
 # bookmarks, about one a minute.
 STALE_AFTER_DISCONNECT_SECONDS: Final = 15.0
 STALE_AFTER_SILENCE_SECONDS: Final = 120.0
+# The server is asked to end a watch before its silence would mean a dead connection: Events come without
+# bookmarks, so that nothing is heard where there are none.
+WATCH_SECONDS: Final = 75.0
 # How long until a kind that is not served is asked for again, and what says that it is not.
 ABSENT_SECONDS: Final = 15.0
 ABSENT: Final = frozenset({FORBIDDEN, NOT_FOUND})
@@ -196,6 +199,7 @@ class Informer(Generic[T]):
         *,
         backoff: wait_random_exponential | None = None,
         absent_seconds: float = ABSENT_SECONDS,
+        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self.view = View(kind, wake)
         self._api = api
@@ -203,6 +207,7 @@ class Informer(Generic[T]):
         self._version: str | None = None
         self._backoff = backoff or wait_random_exponential(multiplier=0.2, max=15)
         self._absent_seconds = absent_seconds
+        self._watch_seconds = watch_seconds
 
     async def run(self) -> Never:
         """List, then watch forever; failures are retried with jitter, a lost place in history by listing."""
@@ -247,8 +252,13 @@ class Informer(Generic[T]):
         return version
 
     async def _watch(self, version: str) -> None:
-        query = {**self._selectors(), "resourceVersion": version, "allowWatchBookmarks": "true"}
-        heard = False
+        query = {
+            **self._selectors(),
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": f"{self._watch_seconds:g}",
+        }
+        heard, due = False, time.monotonic() + 0.9 * self._watch_seconds
         try:
             async for line in self._api.watch(self._kind.path, query, opened=self.view.touch):
                 self._take(json.loads(line))
@@ -256,7 +266,7 @@ class Informer(Generic[T]):
         except TRANSIENT:
             if not heard:
                 raise
-        if not heard:
+        if not heard and time.monotonic() < due:
             raise aiohttp.ClientPayloadError("the watch ended before it said anything")
 
     def _take(self, event: Raw) -> None:

@@ -39,6 +39,7 @@ class Resource:
 
 PODS: Final = Resource("", "v1", "Pod", "pods")
 NODES: Final = Resource("", "v1", "Node", "nodes", namespaced=False)
+NAMESPACES: Final = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 SERVICES: Final = Resource("", "v1", "Service", "services")
 CONFIG_MAPS: Final = Resource("", "v1", "ConfigMap", "configmaps")
 SECRETS: Final = Resource("", "v1", "Secret", "secrets")

@@ -125,7 +125,7 @@ class DeploymentLoop:
 
     async def _pass(self) -> float | None:
         """One pass; seconds until the next one, None when the deployment may go."""
-        record = self._all.views.deployments.view.items.get((self._subject.namespace, self._subject.name))
+        record = self._all.views.deployment(self._subject.namespace, self._subject.name)
         if record is None or record.uid != self._subject.uid:
             return None
         now = time.time()
@@ -152,7 +152,8 @@ class DeploymentLoop:
         """Write Events and status beside the next pass: what is to be done does not wait for what is said."""
         for event in events:
             log.info("%s", event.reason, extra={"deployment": self._key, "event": event.reason.code})
-            await self._all.events.write(self._subject, event)
+            if not self._all.views.is_going(self._subject.namespace):
+                await self._all.events.write(self._subject, event)
         await self._status.write(plan, observed, record, now)
 
     async def _spoken(self) -> None:

@@ -142,6 +142,22 @@ def nodes(on: Callable[[str], Iterable[str]]) -> Kind[Node]:
     return Kind(resources.NODES, project_node, concerns)
 
 
+def going_namespaces(of: Callable[[str], Iterable[str]]) -> Kind[tuple[str, str]]:
+    """Namespaces that are being deleted, with the timestamp; `of` names the deployments in one."""
+
+    def project(raw: Raw) -> tuple[str, str] | None:
+        metadata = raw["metadata"]
+        at = metadata.get("deletionTimestamp")
+        return (metadata["name"], at) if at else None
+
+    return Kind(
+        resources.NAMESPACES,
+        project,
+        lambda _before, after: of(after[0]) if after else (),
+        optional=True,
+    )
+
+
 def pools() -> Kind[PoolRecord]:
     """GPUPools; one that makes no sense is left out with a warning."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, Never
 
 from inferfleet.cluster import resources
@@ -12,7 +13,7 @@ from inferfleet.cluster.client import ApiServer
 from inferfleet.cluster.informer import Informer, View
 from inferfleet.cluster.project import PodRecord, gpus_taken, group_workers
 from inferfleet.shell import kinds
-from inferfleet.shell.kinds import EVERYONE
+from inferfleet.shell.kinds import EVERYONE, DeploymentRecord
 from inferfleet.telemetry.source import Target
 from inferfleet.values import (
     LastWords,
@@ -60,6 +61,7 @@ class Views:
     ) -> None:
         wake = wakes.wake
         self.deployments = Informer(api, kinds.deployments(namespaces), wake)
+        self.going_namespaces = Informer(api, kinds.going_namespaces(self._in), wake)
         self._departed: deque[PodRecord] = deque(maxlen=REMEMBERED)
         self.pods = Informer(api, kinds.pods(self._departed.append), wake)
         self.gpu_use = Informer(api, kinds.gpu_use(), wake)
@@ -79,6 +81,7 @@ class Views:
         """All of them."""
         return (
             self.deployments,
+            self.going_namespaces,
             self.pods,
             self.gpu_use,
             self.nodes,
@@ -121,6 +124,28 @@ class Views:
             if problem:
                 return Reason("ViewStale", problem)
         return None
+
+    def deployment(self, namespace: str, name: str) -> DeploymentRecord | None:
+        """One deployment; None when it is gone. It goes with its namespace.
+
+        Of a namespace the pods are deleted first, and while they drain no deployment is marked.
+        """
+        record = self.deployments.view.items.get((namespace, name))
+        going = self.going_namespaces.view.items.get(("", namespace))
+        if record is None or going is None or record.deleting:
+            return record
+        metadata = {**record.raw["metadata"], "deletionTimestamp": going[1]}
+        return replace(record, deleting=True, raw={**record.raw, "metadata": metadata})
+
+    def is_going(self, namespace: str) -> bool:
+        """True if nothing new can be written there, Events included."""
+        return ("", namespace) in self.going_namespaces.view.items
+
+    def _in(self, namespace: str) -> list[str]:
+        """The deployments in a namespace."""
+        return [
+            record.key for (where, _), record in self.deployments.view.items.items() if where == namespace
+        ]
 
     def workers(self, key: str) -> tuple[Worker, ...]:
         """The workers of one deployment."""
