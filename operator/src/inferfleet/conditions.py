@@ -74,7 +74,7 @@ def _ready(found: Findings) -> Verdict:
         return True, Reason("Serving", f"{ready} of {desired} replicas are ready")
     if desired == 0:
         return True, Reason("ScaledToZero", "no replica is wanted now")
-    failing = _first(pod.failure for worker in found.staying for pod in worker.pods)
+    failing = _first(worker.failure for worker in found.staying)
     if failing:
         return False, Reason("ReplicasFail", f"0 of {desired} replicas are ready: {failing}")
     return False, Reason("NoReplicaReady", f"0 of {desired} replicas are ready")
@@ -125,7 +125,7 @@ def _capacity_available(found: Findings) -> Verdict:
         return None, Reason("NoLayout", "nothing is planned yet")
     if found.capacity_problem:
         return False, found.capacity_problem
-    without = [worker for worker in found.staying if any(pod.unschedulable for pod in worker.pods)]
+    without = [worker for worker in found.staying if worker.unschedulable]
     if without:
         return _without_node(found, without)
     if found.capacity_note:
@@ -139,7 +139,7 @@ def _without_node(found: Findings, without: Sequence[Worker]) -> Verdict:
     obstacle = found.purchase.obstacle if found.purchase else None
     if found.purchase and obstacle is None:
         return True, Reason("Buying", f"Karpenter is to buy nodes for {names}")
-    said = _first(pod.unschedulable for worker in without for pod in worker.pods)
+    said = _first(worker.unschedulable for worker in without)
     message = f"{len(without)} of {len(found.staying)} replicas have no node ({names}): "
     message += said.message if said else ""
     return False, _with_tail(obstacle, message) if obstacle else Reason("Unschedulable", message)

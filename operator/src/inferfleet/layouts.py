@@ -10,12 +10,16 @@ import hashlib
 import json
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from inferfleet import planning
 from inferfleet.values import DeploymentSpec, Layout, Observed, Planning, Pool, Reason, Refusal
 
 _REVISION_LENGTH = 10
+
+_remembered = lru_cache(maxsize=1024)
+"""Keeps hashes of specs and layouts: every pass of every deployment asks, and they seldom change."""
 
 _NOT_RENDERED = frozenset(
     {"accelerator", "prediction", "warnings", "weights_bytes_per_gpu", "kv_cache_tokens"}
@@ -91,6 +95,7 @@ def _refuse(kept: Choice, found: Planning) -> Choice:
     )
 
 
+@_remembered
 def revision_of(layout: Layout, spec: DeploymentSpec) -> str:
     """A hash over all that reaches a worker's pods. What is left at its default is not part of it.
 
@@ -101,6 +106,7 @@ def revision_of(layout: Layout, spec: DeploymentSpec) -> str:
     return _digest([_rendered(layout), engine, model, spec.template_hash])
 
 
+@_remembered
 def digest_of(layout: Layout) -> str:
     """A hash over what of a layout reaches a worker's pods."""
     return _digest(_rendered(layout))
@@ -110,6 +116,7 @@ def _rendered(layout: Layout) -> dict[str, Any]:
     return {name: value for name, value in _stated(layout).items() if name not in _NOT_RENDERED}
 
 
+@_remembered
 def fingerprint(spec: DeploymentSpec) -> str:
     """A hash over the part of the spec that a layout is planned from."""
     engine = {name: v for name, v in _stated(spec.engine).items() if name not in {"image", "args"}}

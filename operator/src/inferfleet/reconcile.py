@@ -89,7 +89,7 @@ def plan(observed: Observed, now: float) -> Plan:
         capacity_problem=given.problem,
         capacity_note=given.note,
         purchase=planning.expect_purchase(
-            [worker for worker in given.fleet.staying if any(pod.unschedulable for pod in worker.pods)],
+            [worker for worker in given.fleet.staying if worker.unschedulable],
             pools,
             observed.node_pools,
             spec.capacity.fallback_after_seconds,
@@ -149,6 +149,8 @@ def _to_remember(
 def _usable_nodes(observed: Observed, interruptions: Sequence[Interruption]) -> tuple[Node, ...]:
     """The nodes, with those that are going closed: not every signal comes with a taint."""
     going = {item.node for item in interruptions}
+    if not going:
+        return observed.nodes
     return tuple(replace(n, unschedulable=True) if n.name in going else n for n in observed.nodes)
 
 
@@ -185,8 +187,8 @@ def _scale(
 
 
 def _is_hopeless(worker: Worker, patience_seconds: float, now: float) -> bool:
-    stuck = any(pod.unschedulable for pod in worker.pods) and now - worker.created_at >= patience_seconds
-    return stuck or any(pod.failure for pod in worker.pods)
+    stuck = worker.unschedulable is not None and now - worker.created_at >= patience_seconds
+    return stuck or worker.failure is not None
 
 
 def _act(

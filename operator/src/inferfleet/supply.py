@@ -158,12 +158,13 @@ def _need(demand: Demand, pool: Pool, layout: Layout) -> capacity.Need:
 def _create(demand: Demand, allocation: Allocation, room: int, pool: Pool) -> tuple[CreateWorker, ...]:
     """The replicas that may be created now, each under the smallest number that is free."""
     layout, revision = demand.choice.layout, demand.choice.revision
-    if layout is None or revision is None:
+    placements = allocation.placements[: max(0, room)]
+    if layout is None or revision is None or not placements:
         return ()
     taken = {worker.name for worker in demand.observed.workers}
     elsewhere, strangers = _elsewhere(demand), _strangers(demand)
     creations: list[CreateWorker] = []
-    for placement in allocation.placements[: max(0, room)]:
+    for placement in placements:
         name = _free_name(f"{demand.observed.spec.name}-{revision[:6]}", taken)
         taken.add(name)
         creations.append(

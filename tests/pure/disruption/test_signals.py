@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferfleet.disruption import Sights, classify
+from inferfleet.disruption import Sights, classify, signals
 from inferfleet.values import (
     CapacityType,
     EngineSample,
@@ -385,6 +385,35 @@ def test_while_a_kind_lasts_its_deadline_never_moves_back(
             assert seen[0].deadline is not None
             assert seen[0].deadline <= known[0].deadline
         known = seen
+
+
+NODES = st.builds(
+    node,
+    taints=st.just(()) | st.just((Taint("karpenter.sh/disrupted", "NoSchedule"),)),
+    unschedulable=st.booleans(),
+    shutting_down=st.booleans(),
+    deleted_at=st.none() | st.just(NOW),
+    not_ready_since=st.none() | st.just(NOW - 60),
+    labels=st.dictionaries(
+        st.sampled_from([signals.NTH_EVENT_LABEL, signals.NTH_ACTION_LABEL, "karpenter.sh/nodepool"]),
+        st.sampled_from(["spot-itn-1", "other"]),
+    ),
+)
+CLAIMS = st.builds(
+    NodeClaim,
+    st.just("claim"),
+    deleted_at=st.none() | st.just(NOW),
+    reason=st.sampled_from(["", "Drifted"]),
+    drifted=st.booleans(),
+    expired=st.booleans(),
+    ends_at=st.sampled_from(["", "2026-01-01T00:00:00Z"]),
+)
+
+
+@given(NODES, st.none() | CLAIMS)
+def test_nothing_is_found_on_a_calm_node(seen: Node, claim: NodeClaim | None) -> None:
+    if signals.is_calm(seen, claim):
+        assert not signals.read(signals.Sight(seen, claim), NOW)
 
 
 def replica(name: str, on: str, serving: bool | None = True) -> Worker:

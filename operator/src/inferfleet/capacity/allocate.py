@@ -102,8 +102,8 @@ def allocate(need: Need, memory: CapacityMemory, now: float) -> Allocation:
 
 
 def _is_stuck(worker: Worker, spec: CapacitySpec, now: float) -> bool:
-    unplaced = any(pod.unschedulable for pod in worker.pods)
-    return unplaced and now - worker.created_at >= spec.fallback_after_seconds
+    waited = now - worker.created_at
+    return worker.unschedulable is not None and waited >= spec.fallback_after_seconds
 
 
 def _has_better(worker: Worker, need: Need, market: Market) -> bool:
@@ -117,7 +117,7 @@ def _has_better(worker: Worker, need: Need, market: Market) -> bool:
 
 
 def _give_up_reason(worker: Worker) -> Reason:
-    said = next((pod.unschedulable.message for pod in worker.pods if pod.unschedulable), "no node")
+    said = worker.unschedulable.message if worker.unschedulable else "no node"
     return Reason("OfferGivenUp", f"{worker.name} found no {worker.offer.capacity_type} node: {said}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from inferfleet.capacity.offers import key_of
@@ -18,8 +19,8 @@ def price_of(offer: OfferKey, pools: Sequence[Pool]) -> float:
 
 def dollars_per_hour(workers: Sequence[Worker], pools: Sequence[Pool], gpus_per_replica: int) -> float:
     """The price of the GPUs that replicas hold, leaving ones included; a pod without a node holds none."""
-    placed = [worker for worker in workers if all(pod.node is not None for pod in worker.pods)]
-    return sum(price_of(worker.offer, pools) for worker in placed) * gpus_per_replica
+    placed = Counter(worker.offer for worker in workers if worker.placed)
+    return sum(count * price_of(offer, pools) for offer, count in placed.items()) * gpus_per_replica
 
 
 def dollars_per_million_tokens(dollars_per_hour: float, tokens_per_second: float) -> float | None:

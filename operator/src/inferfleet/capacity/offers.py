@@ -95,7 +95,7 @@ class Market:
         market = cls(offers, losses, gpus_per_replica, now, grows)
         for worker in workers:
             market.ours[worker.offer] = market.ours.get(worker.offer, 0) + 1
-            if any(pod.node is None for pod in worker.pods):
+            if not worker.placed:
                 market.taken[worker.offer] = market.taken.get(worker.offer, 0) + gpus_per_replica
         return market
 

@@ -59,20 +59,22 @@ def settle(books: Books) -> tuple[Losses, tuple[Account, ...]]:
         words = ended.get((account.worker, account.instance))
         sample = books.samples.get(account.worker) if worker else None
         if words is not None:
-            lost.update(_grown(account, words.lost))
+            _count(lost, account, words.lost)
         elif worker is None or (sample is not None and sample.instance != account.instance):
             lost[account.cause if worker is None else LossCause.CRASH] += account.in_flight
         elif sample is None or sample.at <= account.at:
             kept[account.worker] = account
         else:
-            lost.update(_grown(account, sample.lost))
+            _count(lost, account, sample.lost)
     before = {account.worker: account for account in books.accounts}
     for name, sample in books.samples.items():
         if name in present and name not in kept and (name, sample.instance) not in ended:
-            kept[name] = _open(sample)
-            if name not in before or before[name].instance != sample.instance:
-                lost.update(_grown(replace(kept[name], lost=()), sample.lost))
-    accounts = (_due_to(kept[name], before.get(name), present[name], books) for name in sorted(kept))
+            known = before.get(name)
+            if known is None or known.instance != sample.instance:
+                known = Account(name, sample.instance, sample.at, sample.in_flight)
+                _count(lost, known, sample.lost)
+            kept[name] = Account(name, sample.instance, sample.at, sample.in_flight, sample.lost, known.cause)
+    accounts = (_due_to(kept[name], present[name], books.interruptions) for name in sorted(kept))
     return tuple((cause, lost[cause]) for cause in LossCause if lost[cause]), tuple(accounts)
 
 
@@ -83,49 +85,36 @@ def add_losses(known: Losses, new: Losses) -> Losses:
     return tuple((cause, sums[cause]) for cause in LossCause if sums[cause])
 
 
-def _open(sample: EngineSample) -> Account:
-    return Account(
-        worker=sample.worker,
-        instance=sample.instance,
-        at=sample.at,
-        in_flight=sample.in_flight,
-        lost=sample.lost,
-    )
-
-
-def _grown(account: Account, lost: Sequence[tuple[str, float]]) -> Counter[LossCause]:
-    """What the gate has counted since; one that began anew counts from nothing."""
+def _count(lost: Counter[LossCause], account: Account, said: Sequence[tuple[str, float]]) -> None:
+    """Add what the gate has counted since; one that began anew counts from nothing."""
+    if said == account.lost:
+        return
     before = dict(account.lost)
-    anew = sum(count for _, count in lost) < sum(before.values())
-    grown: Counter[LossCause] = Counter()
-    for name, count in lost:
+    anew = sum(count for _, count in said) < sum(before.values())
+    for name, count in said:
         cause = GATE_CAUSES.get(name, LossCause.ERROR)
         if cause is LossCause.DEADLINE and account.cause in FOREIGN:
             cause = account.cause
-        grown[cause] += int(count if anew else count - before.get(name, 0.0))
-    return grown
+        lost[cause] += int(count if anew else count - before.get(name, 0.0))
 
 
-def _due_to(account: Account, before: Account | None, worker: Worker, books: Books) -> Account:
+def _due_to(account: Account, worker: Worker, interruptions: Mapping[str, Interruption]) -> Account:
     """The account with the cause to which a sudden end would be put down, were it to come now."""
-    known = before.cause if before and before.instance == account.instance else LossCause.DELETION
-    cause = _cause(known, worker, books.interruptions)
-    return Account(account.worker, account.instance, account.at, account.in_flight, account.lost, cause)
+    cause = _cause(account.cause, worker, interruptions)
+    return account if cause is account.cause else replace(account, cause=cause)
 
 
 def _cause(known: LossCause, worker: Worker, interruptions: Mapping[str, Interruption]) -> LossCause:
     """An interruption that was announced stays one when the node dies; a pod that just goes was deleted."""
-    kinds = {item.kind for pod in worker.pods if (item := interruptions.get(pod.node or ""))}
-    announced = InterruptionKind.INTERRUPTION in kinds
-    if known is LossCause.INTERRUPTION or announced:
+    kinds = [item.kind for pod in worker.pods if (item := interruptions.get(pod.node or ""))]
+    if known is LossCause.INTERRUPTION or InterruptionKind.INTERRUPTION in kinds:
         return LossCause.INTERRUPTION
     if InterruptionKind.LOST in kinds:
         return LossCause.NODE_LOST
-    if any(pod.deleted_at is not None for pod in worker.pods) and worker.drain is None:
-        return LossCause.DELETION
-    if worker.drain is not None and worker.drain.cause not in {DrainCause.DELETION, DrainCause.INTERRUPTION}:
-        return LossCause.DEADLINE
-    return known
+    if worker.drain is None:
+        return LossCause.DELETION if worker.leaving else known
+    by_wish = worker.drain.cause not in {DrainCause.DELETION, DrainCause.INTERRUPTION}
+    return LossCause.DEADLINE if by_wish else known
 
 
 def describe(losses: Iterable[tuple[LossCause, int]]) -> str:

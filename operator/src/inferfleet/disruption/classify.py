@@ -72,19 +72,20 @@ def is_message(item: Interruption) -> bool:
 
 
 def _by_node(sights: Sights) -> Iterable[signals.Sight]:
-    """Each node with its NodeClaim and the Events about either. A name that is used again is another node."""
+    """Each node that is not calm with its NodeClaim, or that has Events about either.
+
+    A name that is used again is another node.
+    """
     claims = {claim.node: claim for claim in sights.claims if claim.node}
     owners = {claim.name: claim.node for claim in sights.claims}
     events: dict[str, list[NodeEvent]] = {}
     for event in sights.events:
         events.setdefault(owners.get(event.about, "") if event.claim else event.about, []).append(event)
     for node in sights.nodes:
-        about = tuple(
-            event
-            for event in events.get(node.name, ())
-            if event.claim or event.uid in {"", node.name, node.uid}
-        )
-        yield signals.Sight(node, claims.get(node.name), about)
+        claim, told = claims.get(node.name), events.get(node.name)
+        if told or not signals.is_calm(node, claim):
+            about = [event for event in told or () if event.claim or event.uid in {"", node.name, node.uid}]
+            yield signals.Sight(node, claim, tuple(about))
 
 
 def _drifted(sights: Sights, now: float) -> Iterable[Interruption]:
@@ -92,8 +93,9 @@ def _drifted(sights: Sights, now: float) -> Iterable[Interruption]:
 
     One at a time: a changed node template makes all nodes drift at once.
     """
-    used = {pod.node for worker in sights.workers for pod in worker.pods}
-    waiting = sorted((c.node, c.name) for c in sights.claims if c.drifted and c.node in used)
+    drifted = [claim for claim in sights.claims if claim.drifted]
+    used = {pod.node for worker in sights.workers for pod in worker.pods} if drifted else {}
+    waiting = sorted((claim.node, claim.name) for claim in drifted if claim.node in used)
     for node, claim in waiting[:1]:
         yield Interruption(
             InterruptionKind.VOLUNTARY, node, now, None, f"Karpenter, NodeClaim {claim}: Drifted"
@@ -118,12 +120,15 @@ def _silent(sights: Sights, now: float) -> Iterable[Interruption]:
 
     Where nobody is heard at all it may be we who are cut off.
     """
+    dark = [n for n in sights.nodes if n.not_ready_since is not None and not n.shutting_down]
+    if not dark:
+        return
     heard = {pod.node for worker in sights.workers if worker.name in sights.samples for pod in worker.pods}
     silent = {
         pod.node for worker in sights.workers if worker.leader.serving is not None for pod in worker.pods
     } - heard
-    for node in sights.nodes if heard else ():
-        if node.not_ready_since is not None and not node.shutting_down and node.name in silent:
+    for node in dark if heard else ():
+        if node.name in silent:
             yield Interruption(
                 InterruptionKind.LOST, node.name, now, now, "NotReady, and its workers are silent"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inferfleet.disruption.signals import AZURE_NOTICE_SECONDS
@@ -17,6 +17,8 @@ from inferfleet.values import (
     Reason,
     Worker,
 )
+
+Workers = Sequence[Worker]
 
 CAUSES = tuple(DrainCause)
 """Causes from the weakest to the strongest, as they are declared."""
@@ -52,7 +54,7 @@ class Departure:
     @property
     def ending(self) -> bool:
         """True if it cannot serve, or the endpoints have dropped it since a pod is being deleted."""
-        return self.over is not None or any(pod.deleted_at is not None for pod in self.worker.pods)
+        return self.over is not None or self.worker.deleted_at is not None
 
     @property
     def forced(self) -> bool:
@@ -60,84 +62,84 @@ class Departure:
         return self.drain.cause is DrainCause.INTERRUPTION
 
 
-def _under_way(worker: Worker, _scene: Scene) -> Departure | None:
+def _under_way(workers: Workers, _scene: Scene) -> Iterable[Departure]:
     """A drain that was begun goes on, whatever became of its cause."""
-    if worker.drain is None:
-        return None
-    return Departure(worker, worker.drain, Reason("Draining", f"drain for {worker.drain.cause} under way"))
+    for worker in workers:
+        if drain := worker.drain:
+            yield Departure(worker, drain, Reason("Draining", f"drain for {drain.cause} under way"))
 
 
-def _deployment_deleted(worker: Worker, scene: Scene) -> Departure | None:
+def _deployment_deleted(workers: Workers, scene: Scene) -> Iterable[Departure]:
     """The deployment goes, and every worker with it."""
     at = scene.spec.deleted_at
-    if at is None:
-        return None
-    drain = Drain(DrainCause.DELETION, at, at + scene.spec.drain.timeout_seconds)
-    return Departure(worker, drain, Reason("Deleted", "the deployment is being deleted"))
+    if at is not None:
+        drain = Drain(DrainCause.DELETION, at, at + scene.spec.drain.timeout_seconds)
+        reason = Reason("Deleted", "the deployment is being deleted")
+        yield from (Departure(worker, drain, reason) for worker in workers)
 
 
-def _interrupted(worker: Worker, scene: Scene) -> Departure | None:
-    """Any node under the worker is going."""
-    found = [scene.interruptions.get(pod.node or "") for pod in worker.pods]
-    return _strongest([_from_interruption(worker, item, scene) for item in found if item])
+def _interrupted(workers: Workers, scene: Scene) -> Iterable[Departure]:
+    """A node under the worker is going."""
+    for worker in workers if scene.interruptions else ():
+        for pod in worker.pods:
+            if item := scene.interruptions.get(pod.node or ""):
+                yield _from_interruption(worker, item, scene)
 
 
-def _pod_disrupted(worker: Worker, scene: Scene) -> Departure | None:
+def _pod_disrupted(workers: Workers, scene: Scene) -> Iterable[Departure]:
     """A pod is about to be ended (condition DisruptionTarget).
 
     By the kubelet when its machine shuts down or runs short; by everybody else with a deletion that follows
     and says by when.
     """
-    disruption = next((pod.disruption for pod in worker.pods if pod.disruption), None)
-    if disruption is None:
-        return None
-    if disruption.code != BY_KUBELET:
-        return Departure(worker, Drain(DrainCause.NODE_DRAIN, scene.now, None), disruption)
     deadline = scene.now + AZURE_NOTICE_SECONDS - scene.spec.drain.margin_seconds
-    return Departure(worker, Drain(DrainCause.INTERRUPTION, scene.now, deadline), disruption)
+    by_kubelet = Drain(DrainCause.INTERRUPTION, scene.now, deadline)
+    by_others = Drain(DrainCause.NODE_DRAIN, scene.now, None)
+    for worker in workers:
+        if said := worker.disruption:
+            yield Departure(worker, by_kubelet if said.code == BY_KUBELET else by_others, said)
 
 
-def _pod_deleted(worker: Worker, scene: Scene) -> Departure | None:
+def _pod_deleted(workers: Workers, scene: Scene) -> Iterable[Departure]:
     """Someone deleted a pod; its deletion timestamp is when the kubelet ends it, drained or not."""
-    ends = [pod.deleted_at for pod in worker.pods if pod.deleted_at is not None]
-    if not ends:
-        return None
-    drain = Drain(DrainCause.NODE_DRAIN, scene.now, max(min(ends), scene.now))
-    return Departure(worker, drain, Reason("PodDeleted", f"a pod of {worker.name} is being deleted"))
+    for worker in workers:
+        if worker.deleted_at is not None:
+            drain = Drain(DrainCause.NODE_DRAIN, scene.now, max(worker.deleted_at, scene.now))
+            yield Departure(worker, drain, Reason("PodDeleted", f"a pod of {worker.name} is being deleted"))
 
 
-def _gate_closed(worker: Worker, scene: Scene) -> Departure | None:
+def _gate_closed(workers: Workers, scene: Scene) -> Iterable[Departure]:
     """The worker drains of its own accord (its preStop ran): it has no way back."""
-    sample = scene.samples.get(worker.name)
-    if worker.drain is not None or sample is None or sample.gate_phase == "serving":
-        return None
-    reason = Reason("GateClosed", f"{worker.name} itself reports {sample.gate_phase}")
-    return Departure(worker, Drain(DrainCause.NODE_DRAIN, scene.now, None), reason)
+    for worker in workers:
+        sample = scene.samples.get(worker.name)
+        if sample is not None and sample.gate_phase != "serving" and worker.drain is None:
+            reason = Reason("GateClosed", f"{worker.name} itself reports {sample.gate_phase}")
+            yield Departure(worker, Drain(DrainCause.NODE_DRAIN, scene.now, None), reason)
 
 
-def _finished(worker: Worker, scene: Scene) -> Departure | None:
+def _finished(workers: Workers, scene: Scene) -> Iterable[Departure]:
     """A pod has ended for good."""
-    if not worker.finished:
-        return None
-    said = next((pod.failure.message for pod in worker.pods if pod.failure), "the pod has ended")
-    return _over(worker, scene, Reason("Finished", f"{worker.name} cannot serve any more: {said}"))
+    for worker in workers:
+        if worker.finished:
+            said = worker.failure.message if worker.failure else "the pod has ended"
+            yield _over(worker, scene, Reason("Finished", f"{worker.name} cannot serve any more: {said}"))
 
 
-def _broken_group(worker: Worker, scene: Scene) -> Departure | None:
+def _broken_group(workers: Workers, scene: Scene) -> Iterable[Departure]:
     """A replica that spans nodes lives or dies as one: its pods share one collective."""
-    if worker.revision != scene.revision or scene.layout is None or scene.layout.nodes_per_replica == 1:
-        return None
-    expected = scene.layout.nodes_per_replica
-    restarts = {pod.restarts for pod in worker.pods}
-    if len(restarts) > 1:
-        return _over(worker, scene, Reason("GroupBroken", f"one pod of {worker.name} restarted alone"))
-    if len(worker.pods) < expected and scene.now - worker.created_at > PARTIAL_GROUP_SECONDS:
-        message = f"{len(worker.pods)} of {expected} pods of {worker.name} exist"
-        return _over(worker, scene, Reason("GroupBroken", message))
-    return None
+    expected = scene.layout.nodes_per_replica if scene.layout else 1
+    for worker in workers if expected > 1 else ():
+        if worker.revision != scene.revision:
+            continue
+        have = len(worker.pods)
+        if len({pod.restarts for pod in worker.pods}) > 1:
+            yield _over(worker, scene, Reason("GroupBroken", f"one pod of {worker.name} restarted alone"))
+        elif have < expected and scene.now - worker.created_at > PARTIAL_GROUP_SECONDS:
+            message = f"{have} of {expected} pods of {worker.name} exist"
+            yield _over(worker, scene, Reason("GroupBroken", message))
 
 
-POLICIES: tuple[Callable[[Worker, Scene], Departure | None], ...] = (
+POLICIES: tuple[Callable[[Workers, Scene], Iterable[Departure]], ...] = (
     _under_way,
     _deployment_deleted,
     _interrupted,
@@ -149,10 +151,13 @@ POLICIES: tuple[Callable[[Worker, Scene], Departure | None], ...] = (
 )
 
 
-def find_departures(workers: Sequence[Worker], scene: Scene) -> tuple[Departure, ...]:
+def find_departures(workers: Workers, scene: Scene) -> tuple[Departure, ...]:
     """Everyone who must leave: the strongest cause rules, the earliest deadline binds."""
-    found = (_strongest([policy(worker, scene) for policy in POLICIES]) for worker in workers)
-    return tuple(departure for departure in found if departure is not None)
+    found: dict[str, list[Departure]] = {}
+    for policy in POLICIES:
+        for departure in policy(workers, scene):
+            found.setdefault(departure.worker.name, []).append(departure)
+    return tuple(_strongest(found[worker.name]) for worker in workers if worker.name in found)
 
 
 def ask_to_leave(worker: Worker, cause: DrainCause, reason: Reason, now: float) -> Departure:
@@ -191,10 +196,7 @@ def _cause(item: Interruption) -> DrainCause:
             return DrainCause.CONSOLIDATION if "arpenter" in item.source else DrainCause.NODE_DRAIN
 
 
-def _strongest(found: Sequence[Departure | None]) -> Departure | None:
-    departures = [departure for departure in found if departure is not None]
-    if not departures:
-        return None
+def _strongest(departures: Sequence[Departure]) -> Departure:
     # the first of equals: a drain under way stands first and keeps its start
     top = max(departures, key=lambda departure: CAUSES.index(departure.drain.cause))
     begun = departures[0].worker.drain

@@ -9,6 +9,9 @@ from inferfleet.values import EngineSample, ProtectPod, Reason, Worker
 IDLE_SECONDS = 60.0
 """So long without work before an autoscaler may have the node: a pause between requests is none."""
 
+_BUSY = Reason("Busy", "work is in flight")
+_IDLE = Reason("Idle", f"idle for {IDLE_SECONDS:g} s")
+
 Idle = tuple[tuple[str, float], ...]
 """Since when each idle worker is idle."""
 
@@ -27,11 +30,8 @@ def protect(
         busy = worker.name not in idle
         quiet = not busy and now - idle[worker.name] >= IDLE_SECONDS
         wanted = busy or (worker.leader.protected and not quiet)
-        why = (
-            Reason("Busy", "work is in flight") if wanted else Reason("Idle", f"idle for {IDLE_SECONDS:g} s")
-        )
         actions += [
-            ProtectPod(pod.name, pod.uid, protect=wanted, reason=why)
+            ProtectPod(pod.name, pod.uid, protect=wanted, reason=_BUSY if wanted else _IDLE)
             for pod in worker.pods
             if pod.protected is not wanted and pod.deleted_at is None
         ]

@@ -39,7 +39,7 @@ class Rollout:
     def late(self) -> Reason | None:
         """Why the newest revision does not progress: it fails, or nothing of it became Ready for too long."""
         waiting = [worker for worker in self.new if not worker.ready]
-        hopeless = next(filter(None, (pod.failure for worker in waiting for pod in worker.pods)), None)
+        hopeless = next((worker.failure for worker in waiting if worker.failure), None)
         if hopeless:
             return Reason("NewReplicasFail", f"a new replica cannot start: {hopeless.message}")
         last_ready = max((w.leader.ready_since or w.created_at for w in self.new if w.ready), default=0.0)
@@ -47,7 +47,7 @@ class Rollout:
         since = max(last_ready, min(began, default=self.now))
         if not began or self.now - since <= self.spec.progress_deadline_seconds:
             return None
-        said = next(filter(None, (pod.unschedulable for worker in waiting for pod in worker.pods)), None)
+        said = next((worker.unschedulable for worker in waiting if worker.unschedulable), None)
         why = f": {said.message}" if said else ""
         if said and self.blue_green:
             why += "; another layout needs room beside the old one, with rollout.maxSurge 0 it rolls in place"

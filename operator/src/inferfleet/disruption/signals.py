@@ -246,6 +246,21 @@ READERS: tuple[Callable[[Sight, float], Iterable[Found]], ...] = (
 )
 
 
+def is_calm(node: Node, claim: NodeClaim | None) -> bool:
+    """True where no reader finds anything but Events: nearly every node in nearly every pass."""
+    claimed = claim is not None and (claim.deleted_at is not None or bool(claim.reason))
+    return not (
+        claimed
+        or node.taints
+        or node.unschedulable
+        or node.shutting_down
+        or node.deleted_at is not None
+        or node.not_ready_since is not None
+        or NTH_EVENT_LABEL in node.labels
+        or NTH_ACTION_LABEL in node.labels
+    )
+
+
 def read(sight: Sight, now: float) -> list[Interruption]:
     """All signals about a node, as of now."""
     return [

@@ -162,6 +162,13 @@ def still_valid(
     the model or the existence of its pool says so. A pool that vanished altogether may come back, and is no
     reason while the spec does not exclude it.
     """
+    pool = next((pool for pool in pools if pool.name == layout.pool), None)
+    return _find_fault(layout, model, pool, spec)
+
+
+@lru_cache(maxsize=256)
+def _find_fault(layout: Layout, model: ModelFacts, pool: Pool | None, spec: DeploymentSpec) -> Reason | None:
+    """Every deployment asks in every pass, and none of these changes often: the last answers are kept."""
     if spec.capacity.pools and layout.pool not in spec.capacity.pools:
         return Reason("PoolNotAllowed", f"capacity.pools no longer names {layout.pool}")
     for name, asked, have in (
@@ -178,7 +185,6 @@ def still_valid(
     ):
         if asked is not None and asked != have:
             return Reason("SpecChanged", f"{name} is {asked} in the spec, {have} in the running layout")
-    pool = next((pool for pool in pools if pool.name == layout.pool), None)
     if pool is None:
         return None
     if pool.accelerator.name != layout.accelerator:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from operator import attrgetter
-from typing import Final
+from functools import partial
 
 from inferfleet.values.hardware import CapacityType
 from inferfleet.values.reason import Reason
-
-# asked of every worker many times in a pass
-_IS_READY: Final = attrgetter("ready")
 
 
 class PodPhase(StrEnum):
@@ -87,7 +83,13 @@ class WorkerPod:
 class Worker:
     """One replica: a pod, or one pod per node for a layout that spans nodes. `pods` are by rank.
 
-    `layout` is the digest of the layout that it runs, empty where an earlier release did not write it.
+    `layout` is the digest of the layout that it runs, empty where an earlier release did not write it. What
+    follows from the pods is settled when it is made, for a pass asks it of every worker many times: `leader`
+    is the pod that answers requests; `drain` the one under way, if any pod carries one; `leaving` is True
+    once it drains or any of its pods is being deleted: it counts for nothing ahead; `finished` once any pod
+    has ended for good: it cannot serve again; `ready` while all pods are Ready, so that the endpoints carry
+    the leader. `placed` is True once every pod has a node. `unschedulable`, `failure` and `disruption` are
+    the first pod's that has any; `created_at` and `deleted_at` are the earliest of any pod.
     """
 
     name: str
@@ -95,41 +97,39 @@ class Worker:
     offer: OfferKey
     pods: tuple[WorkerPod, ...]
     layout: str = ""
+    leader: WorkerPod = field(init=False, repr=False, compare=False)
+    drain: Drain | None = field(init=False, repr=False, compare=False)
+    leaving: bool = field(init=False, repr=False, compare=False)
+    finished: bool = field(init=False, repr=False, compare=False)
+    ready: bool = field(init=False, repr=False, compare=False)
+    placed: bool = field(init=False, repr=False, compare=False)
+    unschedulable: Reason | None = field(init=False, repr=False, compare=False)
+    failure: Reason | None = field(init=False, repr=False, compare=False)
+    disruption: Reason | None = field(init=False, repr=False, compare=False)
+    created_at: float = field(init=False, repr=False, compare=False)
+    deleted_at: float | None = field(init=False, repr=False, compare=False)
 
-    @property
-    def leader(self) -> WorkerPod:
-        """The pod that answers requests."""
-        return self.pods[0]
-
-    @property
-    def drain(self) -> Drain | None:
-        """The drain under way, if any pod carries one."""
-        return next((pod.drain for pod in self.pods if pod.drain), None)
-
-    @property
-    def leaving(self) -> bool:
-        """True once the worker drains or any of its pods is being deleted: it counts for nothing ahead."""
-        return self.drain is not None or any(pod.deleted_at is not None for pod in self.pods)
-
-    @property
-    def finished(self) -> bool:
-        """True once any pod has ended for good: the replica cannot serve again."""
-        return any(pod.phase in {PodPhase.FAILED, PodPhase.SUCCEEDED} for pod in self.pods)
-
-    @property
-    def ready(self) -> bool:
-        """True while all pods are Ready, so the endpoints carry the leader."""
-        return all(map(_IS_READY, self.pods))
+    def __post_init__(self) -> None:
+        pods = self.pods
+        drain = next((pod.drain for pod in pods if pod.drain), None)
+        deleted_at = min((pod.deleted_at for pod in pods if pod.deleted_at is not None), default=None)
+        settle = partial(object.__setattr__, self)
+        settle("leader", pods[0])
+        settle("drain", drain)
+        settle("leaving", drain is not None or deleted_at is not None)
+        settle("finished", any(pod.phase in {PodPhase.FAILED, PodPhase.SUCCEEDED} for pod in pods))
+        settle("ready", all(pod.ready for pod in pods))
+        settle("placed", all(pod.node is not None for pod in pods))
+        settle("unschedulable", next((pod.unschedulable for pod in pods if pod.unschedulable), None))
+        settle("failure", next((pod.failure for pod in pods if pod.failure), None))
+        settle("disruption", next((pod.disruption for pod in pods if pod.disruption), None))
+        settle("deleted_at", deleted_at)
+        settle("created_at", min(pod.created_at for pod in pods))
 
     @property
     def in_service(self) -> bool:
         """Ready and staying."""
         return self.ready and not self.leaving
-
-    @property
-    def created_at(self) -> float:
-        """When its first pod was created."""
-        return min(pod.created_at for pod in self.pods)
 
 
 class InterruptionKind(StrEnum):
