@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inferfleet_demo.kube import eventually
+from inferfleet_demo.load import Load
 from inferfleet_demo.scene import (
     CAPACITY_LABEL,
     INTERRUPTED,
@@ -26,6 +27,7 @@ from inferfleet_demo.scene import (
 from inferfleet_local.image import IMAGES
 from inferfleet_local.images import image_key
 
+ANSWER_TOKENS = 600
 LONG_STREAM_TOKENS = 8_000
 MOST_REPLICAS = 3
 NOTICE_SECONDS = 120
@@ -108,7 +110,7 @@ def ask_a_question(scene: Scene) -> None:
 def scale_up_under_load(scene: Scene) -> None:
     """Make a queue, and see one replica become three."""
     began = time.time()
-    load = scene.traffic("load", users=12, max_tokens=600)
+    load = scene.traffic("load", users=12, max_tokens=ANSWER_TOKENS)
 
     def new_worker() -> float | None:
         created = sorted(instant(pod["metadata"]["creationTimestamp"]) for pod in scene.workers())
@@ -154,9 +156,9 @@ def scale_down_when_idle(scene: Scene) -> None:
 
 def interrupt_the_spot_node(scene: Scene) -> None:
     """Take the spot node away under load: replacement first, nothing lost."""
-    load = scene.traffic("steady", users=8, max_tokens=600)
+    load = scene.traffic("steady", users=8, max_tokens=ANSWER_TOKENS)
     spot = eventually("a spot worker in service", lambda: spot_worker(scene), seconds=420, saw=scene.summary)
-    streams = scene.traffic("streams", users=4, max_tokens=4_000)
+    streams = scene.traffic("streams", users=4, max_tokens=stream_tokens(load))
     name, node = spot["metadata"]["name"], spot["spec"]["nodeName"]
     eventually(f"requests in flight on {name}", lambda: in_flight(scene, name) or None, seconds=60)
     flying = in_flight(scene, name)
@@ -198,6 +200,17 @@ def interrupt_the_spot_node(scene: Scene) -> None:
     lost = scene.status().get("lostRequests", 0)
     scene.expect(lost == 0, "no lost request counted by the operator", lost)
     scene.show("get", "infd")
+
+
+def stream_tokens(load: Load) -> int:
+    """Return the tokens of a stream that a third of the notice is enough for, at the worst pace of this load.
+
+    What the notice gives no time to finish is not promised, and machines differ.
+    """
+    slowest = eventually(
+        "a whole answer", lambda: load.tally()["longest_stream_seconds"] or None, seconds=120
+    )
+    return min(LONG_STREAM_TOKENS // 2, max(ANSWER_TOKENS, int(ANSWER_TOKENS * NOTICE_SECONDS / 3 / slowest)))
 
 
 def take_the_node_away(scene: Scene, node: str) -> None:
