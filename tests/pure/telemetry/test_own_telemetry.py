@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from inferfleet.telemetry.deployment_metrics import decision_numbers
 from inferfleet.telemetry.logs import configure_logs
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.values import Reason, ScalingDecision
@@ -34,8 +35,9 @@ def test_a_decision_is_shown_with_its_numbers_and_the_last_one_is_gone() -> None
         foreseen_by="trend",
         panic=True,
     )
-    metrics.decisions.observe("ns", "llama", replace(decision, limited_by="evidence", ttft_seconds=1.0))
-    metrics.decisions.observe("ns", "llama", decision)
+    before = replace(decision, limited_by="evidence", ttft_seconds=1.0)
+    for one in (before, decision):
+        metrics.deployments.show("ns", "llama", decision_numbers(one))
     told = metrics.exposition().decode().splitlines()
     ours = 'deployment="llama"'
     for line in (
@@ -46,16 +48,16 @@ def test_a_decision_is_shown_with_its_numbers_and_the_last_one_is_gone() -> None
         f'inferfleet_scaling_panic{{{ours},namespace="ns"}} 1.0',
     ):
         assert line in told
-    assert not any('limit="evidence"' in line or "ttft_seconds{" in line for line in told)
-    metrics.forget("ns", "llama")
+    assert not any('limit="evidence"' in line or "first_token_seconds{" in line for line in told)
+    metrics.deployments.forget("ns", "llama")
     assert "llama" not in metrics.exposition().decode()
 
 
 def test_a_deployment_that_is_gone_leaves_no_series():
     metrics = Metrics()
-    metrics.queue.labels("ns", "llama").set(3)
-    metrics.forget("ns", "llama")
-    metrics.forget("ns", "never-seen")
+    metrics.deployments.show("ns", "llama", {("queue",): 3.0, ("lost_requests", "crash"): 1.0})
+    metrics.deployments.forget("ns", "llama")
+    metrics.deployments.forget("ns", "never-seen")
     assert "llama" not in metrics.exposition().decode()
 
 

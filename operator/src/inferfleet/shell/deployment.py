@@ -23,6 +23,7 @@ from inferfleet.shell.reading import Reading, kept, parts_of, read
 from inferfleet.shell.signals import Signals
 from inferfleet.shell.status import StatusWriter
 from inferfleet.shell.views import Views, Wakes
+from inferfleet.telemetry.deployment_metrics import numbers_of
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.workers import WorkerClient
 from inferfleet.values import (
@@ -114,6 +115,7 @@ class DeploymentLoop:
                 task.cancel()
             with suppress(Exception):
                 await self._spoken()
+            self._all.metrics.deployments.forget(self._subject.namespace, self._subject.name)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -136,13 +138,12 @@ class DeploymentLoop:
         self._all.metrics.passes.inc()
         failures = await self._execute(plan, reading, record)
         self._remember(plan)
-        self._all.metrics.observe_plan(self._subject.namespace, self._subject.name, plan)
+        self._all.metrics.deployments.show(self._subject.namespace, self._subject.name, numbers_of(plan))
         await self._spoken()
         events = (*plan.events, *self._news(failures))
         self._speaking = asyncio.create_task(self._speak(events, plan, observed, record, now))
         if plan.finished:
             await self._spoken()
-            self._all.metrics.forget(self._subject.namespace, self._subject.name)
             return None
         return min(plan.next_look_seconds, AFTER_FAILURE_SECONDS if failures else LONGEST_PAUSE_SECONDS)
 

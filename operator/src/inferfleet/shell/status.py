@@ -58,7 +58,7 @@ class StatusWriter:
 
     def _in_cluster(self) -> Mapping[str, Any]:
         """The status as the API server has it."""
-        record = self._views.deployments.view.items.get((self._subject.namespace, self._subject.name))
+        record = self._views.deployment(self._subject.namespace, self._subject.name)
         return (record.raw.get("status") or {}) if record else {}
 
 
