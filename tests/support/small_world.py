@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from inferfleet import planning
-from inferfleet.api import InferenceDeploymentStatus, Memory, memory_from_status, status_from_plan
+from inferfleet.api import InferenceDeploymentStatus, memory_from_status, status_from_plan
 from inferfleet.reconcile import plan
 from inferfleet.values import (
     AnnounceDrain,
@@ -24,6 +25,7 @@ from inferfleet.values import (
     EngineSpec,
     LastWords,
     MarkDraining,
+    Memory,
     ModelSpec,
     Node,
     NodeClaim,
@@ -67,7 +69,7 @@ def gpu_node(name: str, capacity_type: CapacityType, zone: str, gpus: int = 4, *
 
 
 def deployment(
-    autoscaling: AutoscalingSpec | None = None, capacity: CapacitySpec | None = None, **changes: object
+    autoscaling: AutoscalingSpec | None = None, capacity: CapacitySpec | None = None, **changes: Any
 ) -> DeploymentSpec:
     """A deployment of a small model with a batch of four."""
     spec = DeploymentSpec(
@@ -80,7 +82,7 @@ def deployment(
         autoscaling=autoscaling or AutoscalingSpec(min_replicas=1, max_replicas=4),
         capacity=capacity or CapacitySpec(),
     )
-    return replace(spec, **changes)  # type: ignore[arg-type]
+    return replace(spec, **changes)
 
 
 @dataclass
@@ -119,7 +121,7 @@ class SmallWorld:
     pace: Callable[[SmallWorld], float] = lambda _world: 25.0
     dead_nodes: set[str] = field(default_factory=set)
     broken_images: set[str] = field(default_factory=set)
-    memory: Memory = field(default_factory=lambda: memory_from_status(InferenceDeploymentStatus()))
+    memory: Memory = field(default_factory=Memory)
     last: Plan | None = None
     lost: int = 0
     failed: int = 0
@@ -201,7 +203,6 @@ class SmallWorld:
 
     def observe(self) -> Observed:
         """What the operator would see now."""
-        memory = self.memory
         return Observed(
             spec=self.spec,
             workers=tuple(self.workers[name] for name in sorted(self.workers)),
@@ -210,16 +211,7 @@ class SmallWorld:
             gpus_taken=self._gpus_taken(),
             samples=() if self.deaf else tuple(self._samples()),
             model=MODEL,
-            current_layout=memory.current_layout,
-            current_revision=memory.current_revision,
-            planned_from=memory.planned_from,
-            scaling=memory.scaling,
-            capacity=memory.capacity,
-            interruptions=memory.interruptions,
-            previous_conditions=memory.previous_conditions,
-            lost=memory.lost,
-            accounts=memory.accounts,
-            idle_since=memory.idle_since,
+            memory=self.memory,
             last_words=tuple(self.last_words),
             claims=self.claims,
         )
@@ -238,18 +230,7 @@ class SmallWorld:
         for check in self.checks:
             check(self, made)
         self.last = made
-        self.memory = Memory(
-            scaling=made.scaling,
-            capacity=made.capacity,
-            current_layout=made.layout,
-            current_revision=made.revision,
-            planned_from=made.planned_from,
-            previous_conditions=made.conditions,
-            interruptions=made.interruptions,
-            lost=made.lost,
-            accounts=made.accounts,
-            idle_since=made.idle_since,
-        )
+        self.memory = made.memory
         if made.actions:
             self.plans.append((self.now, made))
         for action in made.actions:
@@ -492,18 +473,15 @@ class SmallWorld:
             pods.append(replace(pod, ready=ready, ready_since=since))
         self.workers[name] = replace(worker, pods=tuple(pods))
 
-    def _change_node(self, name: str, **changes: object) -> None:
-        self.nodes[name] = replace(self.nodes[name], **changes)  # type: ignore[arg-type]
+    def _change_node(self, name: str, **changes: Any) -> None:
+        self.nodes[name] = replace(self.nodes[name], **changes)
 
-    def _change_pod(self, worker: str, rank: int = 0, **changes: object) -> None:
+    def _change_pod(self, worker: str, rank: int = 0, **changes: Any) -> None:
         held = self.workers[worker]
-        pods = tuple(
-            replace(pod, **changes) if index == rank else pod  # type: ignore[arg-type]
-            for index, pod in enumerate(held.pods)
-        )
+        pods = tuple(replace(pod, **changes) if index == rank else pod for index, pod in enumerate(held.pods))
         self.workers[worker] = replace(held, pods=pods)
 
-    def _change_pods(self, worker: str, **changes: object) -> None:
+    def _change_pods(self, worker: str, **changes: Any) -> None:
         for rank in range(len(self.workers[worker].pods)):
             self._change_pod(worker, rank, **changes)
 

@@ -208,7 +208,7 @@ def judge(found: Findings) -> tuple[Condition, ...]:
     stale = found.observed.view_stale
     if stale is None:
         return tuple(Condition(kind, *verdict(found)) for kind, verdict in VERDICTS)
-    said = {condition.type: condition for condition in found.observed.previous_conditions}
+    said = {condition.type: condition for condition in found.observed.memory.conditions}
     said[ConditionType.PROGRESSING] = Condition(ConditionType.PROGRESSING, None, stale)
     return tuple(said.get(kind, Condition(kind, None, stale)) for kind, _ in VERDICTS)
 

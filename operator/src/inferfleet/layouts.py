@@ -43,12 +43,12 @@ class Choice:
 
 def choose(observed: Observed, pools: tuple[Pool, ...]) -> Choice:
     """Decide which layout new replicas get. Without a new one the current stays, whatever is wrong."""
-    spec, current = observed.spec, observed.current_layout
+    spec, current = observed.spec, observed.memory.layout
     kept = Choice(
         Planning(current, None) if current else UNPLANNED,
         current,
-        observed.current_revision,
-        observed.planned_from,
+        observed.memory.revision,
+        observed.memory.planned_from,
     )
     if observed.spec_problem or observed.view_stale or observed.model is None or spec.deleted_at is not None:
         return kept
@@ -66,7 +66,7 @@ def choose(observed: Observed, pools: tuple[Pool, ...]) -> Choice:
 
 
 def _must_replan(observed: Observed, current: Layout, pools: tuple[Pool, ...]) -> bool:
-    changed = observed.planned_from not in {None, fingerprint(observed.spec)}
+    changed = observed.memory.planned_from not in {None, fingerprint(observed.spec)}
     model = observed.model
     return changed or (model is not None and bool(planning.still_valid(current, model, pools, observed.spec)))
 

@@ -22,6 +22,7 @@ from inferfleet.values import (
     EngineSample,
     Interruption,
     Layout,
+    Memory,
     Node,
     Observed,
     Plan,
@@ -43,12 +44,12 @@ CALM_LOOK_SECONDS = 5.0
 def plan(observed: Observed, now: float) -> Plan:
     """Decide everything for one deployment as of `now`."""
     spec = observed.spec
-    samples = scaling.fresh_samples(observed.scaling.samples, observed.samples, now)
+    samples = scaling.fresh_samples(observed.memory.scaling.samples, observed.samples, now)
     sights = disruption.Sights(
         observed.nodes,
         observed.workers,
         samples,
-        observed.interruptions,
+        observed.memory.interruptions,
         observed.claims,
         observed.node_events,
     )
@@ -98,34 +99,36 @@ def plan(observed: Observed, now: float) -> Plan:
         backoff_seconds=given.pause_seconds,
     )
     said = conditions.judge(found)
-    changed = observed.scaling.desired not in {None, decision.desired}
+    changed = observed.memory.scaling.desired not in {None, decision.desired}
     gpus = choice.layout.gpus_per_replica if choice.layout else 0
     dollars = capacity.dollars_per_hour(observed.workers, pools, gpus)
     return Plan(
         actions=actions,
         events=conditions.announce(
-            said, observed.previous_conditions, actions, decision.reason if changed else None, _mourn(lost)
+            said, observed.memory.conditions, actions, decision.reason if changed else None, _mourn(lost)
         ),
-        conditions=said,
+        memory=Memory(
+            layout=choice.layout,
+            revision=choice.revision,
+            planned_from=choice.planned_from,
+            scaling=memory,
+            capacity=given.memory,
+            conditions=said,
+            interruptions=_to_remember(interruptions, observed.workers),
+            lost=disruption.add_losses(observed.memory.lost, lost),
+            accounts=accounts,
+            idle_since=idle_since,
+        ),
         planning=choice.planning,
-        layout=choice.layout,
         measured=measured,
-        revision=choice.revision,
         decision=decision,
         pools=pools,
-        scaling=memory,
-        capacity=given.memory,
-        interruptions=_to_remember(interruptions, observed.workers),
         ready=sum(worker.ready for worker in observed.workers),
         desired=decision.desired,
         spot_ready=sum(w.ready and w.offer.capacity_type is CapacityType.SPOT for w in observed.workers),
-        lost=disruption.add_losses(observed.lost, lost),
-        accounts=accounts,
-        idle_since=idle_since,
         dollars_per_hour=dollars,
         dollars_per_million_tokens=capacity.dollars_per_million_tokens(dollars, decision.tokens_per_second),
         next_look_seconds=_next_look(given, decision, actions),
-        planned_from=choice.planned_from,
         renders_spec=choice.layout is None or choice.revision == revision_of(choice.layout, spec),
         complete=_is_complete(said, given.fleet),
         leaving=bool(given.fleet.departures),
@@ -156,10 +159,10 @@ def _usable_nodes(observed: Observed, interruptions: Sequence[Interruption]) -> 
 
 def _scaling_memory(observed: Observed, choice: Choice) -> ScalingMemory:
     """What one replica was seen to do is worth nothing for another layout."""
-    if observed.current_revision in {None, choice.revision}:
-        return observed.scaling
+    if observed.memory.revision in {None, choice.revision}:
+        return observed.memory.scaling
     return replace(
-        observed.scaling,
+        observed.memory.scaling,
         tokens_per_second_per_replica=None,
         predicted_tokens_per_second=None,
         busy_tokens_per_second=None,
@@ -228,7 +231,7 @@ def _corrected(
 
 def _for_requests(observed: Observed, layout: Layout | None, pools: Sequence[Pool]) -> Layout | None:
     """The layout with what it will do with the requests that come, which need not be those of the spec."""
-    memory = observed.scaling
+    memory = observed.memory.scaling
     if (
         layout is None
         or observed.model is None
@@ -245,9 +248,9 @@ def _settle(
 ) -> tuple[disruption.Losses, tuple[Account, ...]]:
     """Who is missing from a view that cannot be trusted may be there all the same."""
     if observed.view_stale:
-        return (), observed.accounts
+        return (), observed.memory.accounts
     books = disruption.Books(
-        observed.accounts, samples, observed.workers, scene.interruptions, observed.last_words
+        observed.memory.accounts, samples, observed.workers, scene.interruptions, observed.last_words
     )
     return disruption.settle(books)
 
@@ -255,8 +258,8 @@ def _settle(
 def _protect(observed: Observed, scene: Scene) -> tuple[tuple[Action, ...], disruption.Idle]:
     """Nobody is given up on a view that cannot be trusted."""
     if observed.view_stale or not observed.spec.protects:
-        return (), observed.idle_since
-    return disruption.protect(observed.workers, scene.samples, observed.idle_since, scene.now)
+        return (), observed.memory.idle_since
+    return disruption.protect(observed.workers, scene.samples, observed.memory.idle_since, scene.now)
 
 
 def _mourn(lost: disruption.Losses) -> Reason | None:

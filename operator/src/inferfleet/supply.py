@@ -99,8 +99,8 @@ def supply(demand: Demand) -> Supply:
     observed, choice, fleet = demand.observed, demand.choice, demand.fleet
     spec, now = observed.spec, demand.scene.now
     failed = [w for w in observed.workers if w.finished and not _was_ended(w, demand.scene.interruptions)]
-    failures = disruption.record_failures(observed.capacity.failures, failed, now)
-    memory = replace(observed.capacity, failures=failures)
+    failures = disruption.record_failures(observed.memory.capacity.failures, failed, now)
+    memory = replace(observed.memory.capacity, failures=failures)
     digest = digest_of(choice.layout) if choice.layout else ""
     staged = any(worker.layout not in {"", digest} for worker in fleet.old)
     rollout = Rollout(spec.rollout, demand.decision.desired, fleet.new, fleet.old, failures, now, staged)

@@ -26,6 +26,7 @@ from inferfleet.values import (
     InterruptionKind,
     Layout,
     LossCause,
+    Memory,
     ModelSpec,
     Observed,
     Offer,
@@ -69,21 +70,42 @@ OBSERVED = Observed(
         worker("w3", SPOT_A, ready=False, phase=PodPhase.FAILED),
     ),
 )
-PLAN = Plan(
-    actions=(),
-    events=(),
+MEMORY = Memory(
+    layout=H100_TP4,
+    revision="r1",
+    planned_from="f00",
     conditions=(
         condition(ConditionType.READY, status=True),
         condition(ConditionType.PLANNED, status=True, message="cheapest of 14 candidates"),
         condition(ConditionType.DISRUPTED, status=False),
     ),
+    scaling=ScalingMemory(desired=3, changed_at=NOW - 60, tokens_per_second_per_replica=2000.5),
+    capacity=CapacityMemory(
+        losses=((SPOT_A, NOW - 30.5),),
+        fallback_until=NOW + 600,
+        spot_short_since=NOW - 10,
+        targets=((CapacityType.SPOT, 2), (CapacityType.ON_DEMAND, 1)),
+        failures=(NOW - 5,),
+    ),
+    interruptions=(
+        Interruption(InterruptionKind.INTERRUPTION, "node-1", NOW - 3, NOW + 117, "taint", worker="w1"),
+        Interruption(InterruptionKind.LOST, "node-2", NOW - 3, None, "node"),
+    ),
+    lost=((LossCause.NODE_LOST, 3), (LossCause.CRASH, 1)),
+    accounts=(
+        Account("w1", "host-1", NOW, 2, (("deadline", 1.0), ("error", 3.0))),
+        Account("w2", "host-2", NOW, 0),
+    ),
+)
+PLAN = Plan(
+    actions=(),
+    events=(),
+    memory=MEMORY,
     planning=Planning(
         layout=H100_TP4,
         refusal=None,
         rejected=tuple(Rejected(f"H100 TP{n}", Reason("TooSmall", "no")) for n in range(20)),
     ),
-    layout=H100_TP4,
-    revision="r1",
     decision=ScalingDecision(
         desired=3,
         reason=Reason("ScaleUp", "queue of 12.4"),
@@ -107,33 +129,18 @@ PLAN = Plan(
             ),
         ),
     ),
-    scaling=ScalingMemory(desired=3, changed_at=NOW - 60, tokens_per_second_per_replica=2000.5),
-    capacity=CapacityMemory(
-        losses=((SPOT_A, NOW - 30.5),),
-        fallback_until=NOW + 600,
-        spot_short_since=NOW - 10,
-        targets=((CapacityType.SPOT, 2), (CapacityType.ON_DEMAND, 1)),
-        failures=(NOW - 5,),
-    ),
-    interruptions=(
-        Interruption(InterruptionKind.INTERRUPTION, "node-1", NOW - 3, NOW + 117, "taint", worker="w1"),
-        Interruption(InterruptionKind.LOST, "node-2", NOW - 3, None, "node"),
-    ),
     ready=2,
     desired=3,
     spot_ready=1,
-    lost=((LossCause.NODE_LOST, 3), (LossCause.CRASH, 1)),
-    accounts=(
-        Account("w1", "host-1", NOW, 2, (("deadline", 1.0), ("error", 3.0))),
-        Account("w2", "host-2", NOW, 0),
-    ),
-    idle_since=(),
     dollars_per_hour=176.1234,
     dollars_per_million_tokens=7.18349,
     next_look_seconds=5.0,
-    planned_from="f00",
 )
 EMPTY = InferenceDeploymentStatus()
+
+
+def leaving(**memory: Any) -> Plan:
+    return replace(PLAN, memory=replace(MEMORY, **memory))
 
 
 def status(
@@ -200,9 +207,9 @@ def test_an_unchanged_plan_gives_an_unchanged_status_later_too() -> None:
 
 def test_a_condition_keeps_its_transition_time_until_its_status_changes() -> None:
     first = status()
-    said = replace(PLAN, conditions=(condition(ConditionType.READY, status=True, message="still"),))
-    turned = replace(PLAN, conditions=(condition(ConditionType.READY, status=False, message="no more"),))
-    unknown = replace(PLAN, conditions=(condition(ConditionType.READY, status=None),))
+    said = leaving(conditions=(condition(ConditionType.READY, status=True, message="still"),))
+    turned = leaving(conditions=(condition(ConditionType.READY, status=False, message="no more"),))
+    unknown = leaving(conditions=(condition(ConditionType.READY, status=None),))
     times = [
         status_from_plan(plan, first, 3, NOW + 60, observed=OBSERVED).conditions[0]
         for plan in (said, turned, unknown)
@@ -217,21 +224,17 @@ def test_a_condition_keeps_its_transition_time_until_its_status_changes() -> Non
 
 
 def test_what_must_survive_a_restart_comes_back() -> None:
-    memory = memory_from_status(through_the_api(status()))
-    assert memory.scaling == replace(PLAN.scaling, samples=(), recommendations=())
-    assert memory.capacity == PLAN.capacity
-    assert memory.interruptions == PLAN.interruptions
-    assert (memory.current_layout, memory.current_revision) == (H100_TP4, "r1")
-    assert (memory.planned_from, memory.lost) == ("f00", PLAN.lost)
-    assert memory.accounts == (replace(PLAN.accounts[0], at=0.0, in_flight=0),), "only of those that lost any"
-    assert memory.previous_conditions == PLAN.conditions
+    told = replace(MEMORY.accounts[0], at=0.0, in_flight=0)
+    kept = replace(
+        MEMORY,
+        scaling=replace(MEMORY.scaling, samples=(), recommendations=()),
+        accounts=(told,),  # only of those that lost any
+    )
+    assert memory_from_status(through_the_api(status())) == kept
 
 
 def test_a_first_pass_remembers_nothing() -> None:
-    memory = memory_from_status(EMPTY)
-    assert memory.scaling == ScalingMemory()
-    assert memory.capacity == CapacityMemory()
-    assert (memory.current_layout, memory.current_revision, memory.interruptions) == (None, None, ())
+    assert memory_from_status(EMPTY) == Memory()
 
 
 def test_a_newer_release_may_have_written_more() -> None:
@@ -241,30 +244,26 @@ def test_a_newer_release_may_have_written_more() -> None:
         {"type": "Shiny", "status": "True", "reason": "New", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     )
     memory = memory_from_status(InferenceDeploymentStatus.model_validate(body))
-    assert memory.previous_conditions == PLAN.conditions
+    assert memory.conditions == MEMORY.conditions
 
 
 REFUSED = Planning(None, Refusal(Reason("TooLarge", "needs 4 GiB more"), "2 x H200 would fit"))
-STATES: dict[State, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
-    State.READY: ({}, {}, {}),
-    State.TERMINATING: ({}, {}, {"deleted_at": NOW}),
-    State.PAUSED: ({}, {}, {"paused": True}),
-    State.INVALID: ({}, {"spec_problem": Reason("InvalidSpec", "no")}, {}),
-    State.REFUSED: ({"planning": REFUSED}, {}, {}),
-    State.DISRUPTED: (
-        {
-            "conditions": (
-                condition(ConditionType.DISRUPTED, status=True),
-                condition(ConditionType.READY, status=True),
-            )
-        },
-        {},
-        {},
-    ),
-    State.SCALED_TO_ZERO: ({"desired": 0, "ready": 0, "conditions": ()}, {"workers": ()}, {}),
-    State.DEGRADED: ({"conditions": (condition(ConditionType.READY, status=False),)}, {}, {}),
-    State.STARTING: ({"conditions": (), "ready": 0}, {}, {}),
-    State.PENDING: ({"conditions": (), "ready": 0, "layout": None}, {}, {}),
+DISRUPTED = (
+    condition(ConditionType.DISRUPTED, status=True),
+    condition(ConditionType.READY, status=True),
+)
+NOT_READY = (condition(ConditionType.READY, status=False),)
+STATES: dict[State, tuple[Plan, dict[str, Any], dict[str, Any]]] = {
+    State.READY: (PLAN, {}, {}),
+    State.TERMINATING: (PLAN, {}, {"deleted_at": NOW}),
+    State.PAUSED: (PLAN, {}, {"paused": True}),
+    State.INVALID: (PLAN, {"spec_problem": Reason("InvalidSpec", "no")}, {}),
+    State.REFUSED: (replace(PLAN, planning=REFUSED), {}, {}),
+    State.DISRUPTED: (leaving(conditions=DISRUPTED), {}, {}),
+    State.SCALED_TO_ZERO: (replace(leaving(conditions=()), desired=0, ready=0), {"workers": ()}, {}),
+    State.DEGRADED: (leaving(conditions=NOT_READY), {}, {}),
+    State.STARTING: (replace(leaving(conditions=()), ready=0), {}, {}),
+    State.PENDING: (replace(leaving(conditions=(), layout=None), ready=0), {}, {}),
 }
 
 
@@ -272,7 +271,7 @@ STATES: dict[State, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 def test_the_deployment_in_one_word(state: State) -> None:
     plan, observed, spec = STATES[state]
     seen = replace(OBSERVED, spec=replace(SPEC, **spec), **observed)
-    assert status(replace(PLAN, **plan), seen).state is state
+    assert status(plan, seen).state is state
 
 
 def test_a_refusal_says_what_would_fit() -> None:
@@ -329,5 +328,5 @@ LAYOUTS = st.builds(
 
 @given(LAYOUTS)
 def test_any_layout_comes_back_as_it_was(layout: Layout) -> None:
-    written = status(replace(PLAN, layout=layout))
-    assert memory_from_status(through_the_api(written)).current_layout == layout
+    written = status(leaving(layout=layout))
+    assert memory_from_status(through_the_api(written)).layout == layout

@@ -54,7 +54,8 @@ def test_bad_input_is_said_once_and_the_running_replicas_stay(
     assert (first.layout, first.revision) == (world.last.layout, world.last.revision)
     assert [event.warning for event in first.events] == [True] * len(first.events)
     assert first.events
-    again = plan(replace(spoil(world.observe()), previous_conditions=first.conditions), world.now)
+    world.memory = replace(world.memory, conditions=first.conditions)
+    again = plan(spoil(world.observe()), world.now)
     assert again.events == ()
 
 

@@ -165,9 +165,9 @@ def test_for_karpenter_a_replacement_names_whom_it_avoids_and_no_host() -> None:
 def test_nodes_of_others_that_go_are_not_remembered() -> None:
     world = serving(1)
     world.nodes["cpu"] = replace(gpu_node("cpu", ON_DEMAND, "zone-a", gpus=0), unschedulable=True)
-    assert world.step().interruptions == ()
+    assert world.step().memory.interruptions == ()
     world.cordon("od")
-    assert [item.node for item in world.step().interruptions] == ["od"]
+    assert [item.node for item in world.step().memory.interruptions] == ["od"]
 
 
 def test_a_node_that_dies_costs_what_was_in_flight_on_it_and_that_is_counted() -> None:
@@ -179,12 +179,12 @@ def test_a_node_that_dies_costs_what_was_in_flight_on_it_and_that_is_counted() -
     world.kill("spot")
     world.run_until(lambda w: victim not in w.workers, 60)
     made = world.step()
-    assert made.lost_requests == world.lost == 2
-    assert made.lost == ((LossCause.NODE_LOST, 2),)
+    assert made.memory.lost_requests == world.lost == 2
+    assert made.memory.lost == ((LossCause.NODE_LOST, 2),)
     world.run_until(lambda w: len(w.endpoints) == 2)
     world.run(60)
     assert world.last is not None
-    assert world.last.lost_requests == 2, "a loss is counted once"
+    assert world.last.memory.lost_requests == 2, "a loss is counted once"
 
 
 def test_streams_longer_than_the_notice_are_cut_at_the_deadline_and_counted() -> None:
@@ -194,7 +194,7 @@ def test_streams_longer_than_the_notice_are_cut_at_the_deadline_and_counted() ->
     world.taint("spot", SPOT_TAINT)
     took = world.run_until(lambda w: victim not in w.workers, 130)
     assert took >= 100
-    assert world.step().lost == ((LossCause.INTERRUPTION, 1),)
+    assert world.step().memory.lost == ((LossCause.INTERRUPTION, 1),)
 
 
 def test_replicas_that_end_by_themselves_are_replaced_with_growing_pauses() -> None:

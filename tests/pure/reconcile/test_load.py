@@ -110,20 +110,11 @@ def test_what_engines_report_replaces_the_estimates_in_what_is_shown_and_a_drift
     planned = layout.prediction
     pace, tokens = planned.tokens_per_second / 2, layout.kv_cache_tokens // 2
     world.now += 1
+    scaling = replace(world.memory.scaling, busy_tokens_per_second=pace)
+    world.memory = replace(world.memory, scaling=scaling)
     observed = world.observe()
-    seen = plan(
-        replace(
-            observed,
-            samples=tuple(
-                replace(sample, kv_cache_tokens=tokens, at=world.now) for sample in observed.samples
-            ),
-            scaling=replace(
-                observed.scaling,
-                busy_tokens_per_second=pace,
-            ),
-        ),
-        world.now,
-    )
+    told = (replace(sample, kv_cache_tokens=tokens, at=world.now) for sample in observed.samples)
+    seen = plan(replace(observed, samples=tuple(told)), world.now)
     # what is rendered stays as planned
     assert seen.layout == layout
     assert seen.measured

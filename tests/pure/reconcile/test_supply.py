@@ -32,4 +32,4 @@ def test_a_replica_that_was_told_to_end_is_no_failure_that_would_delay_the_next(
         world.run_until(lambda w, victim=victim: victim not in w.workers)
         world.run_until(lambda w: len(w.endpoints) == len(w.workers) == 2)
     assert world.last is not None
-    assert world.last.capacity.failures == ()
+    assert world.last.memory.capacity.failures == ()

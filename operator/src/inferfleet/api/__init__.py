@@ -2,7 +2,7 @@
 
 from inferfleet.api.deployment import InferenceDeployment
 from inferfleet.api.gpupool import GPUPool, GPUPoolStatus, pool_status, provisioned
-from inferfleet.api.memory import Memory, memory_from_status
+from inferfleet.api.memory import memory_from_status
 from inferfleet.api.prices import read_prices
 from inferfleet.api.report import status_from_plan
 from inferfleet.api.resource import SpecError
@@ -13,7 +13,6 @@ __all__ = [
     "GPUPoolStatus",
     "InferenceDeployment",
     "InferenceDeploymentStatus",
-    "Memory",
     "SpecError",
     "State",
     "memory_from_status",

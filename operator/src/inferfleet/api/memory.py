@@ -5,7 +5,6 @@ Samples and windows are not kept: after a restart new ones fill, and until then 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from inferfleet.api import status as written
@@ -18,31 +17,14 @@ from inferfleet.values import (
     Condition,
     ConditionType,
     Interruption,
-    Layout,
     LossCause,
+    Memory,
     OfferKey,
     Reason,
-    ScalingMemory,
 )
 
 LOSSES_KEPT: Final = 64
 FAILURES_KEPT: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What the last pass left for the next one; the fields are those of `Observed`."""
-
-    scaling: ScalingMemory
-    capacity: CapacityMemory
-    current_layout: Layout | None
-    current_revision: str | None
-    planned_from: str | None
-    previous_conditions: tuple[Condition, ...]
-    interruptions: tuple[Interruption, ...]
-    lost: tuple[tuple[LossCause, int], ...]
-    accounts: tuple[Account, ...] = ()
-    idle_since: tuple[tuple[str, float], ...] = ()
 
 
 def memory_from_status(status: written.InferenceDeploymentStatus) -> Memory:
@@ -50,10 +32,10 @@ def memory_from_status(status: written.InferenceDeploymentStatus) -> Memory:
     return Memory(
         scaling=scaling_memory(status.scaling),
         capacity=_capacity(status.capacity),
-        current_layout=layout_from_status(status.plan) if status.plan else None,
-        current_revision=status.revision,
+        layout=layout_from_status(status.plan) if status.plan else None,
+        revision=status.revision,
         planned_from=status.plan.planned_from if status.plan else None,
-        previous_conditions=tuple(
+        conditions=tuple(
             _condition(condition) for condition in status.conditions if condition.type in set(ConditionType)
         ),
         interruptions=tuple(_interruption(interruption) for interruption in status.interruptions),

@@ -53,9 +53,11 @@ def status_from_plan(
         selector=f"{labels.DEPLOYMENT}={observed.spec.name},{labels.RANK}=0",
         queue=round(decision.queue) if decision else None,
         tokens_per_second=round(decision.tokens_per_second) if decision else None,
-        lost_requests=plan.lost_requests,
-        accounts=[account_status(account) for account in plan.accounts if any(n for _, n in account.lost)],
-        lost_by_cause=[written.LostStatus(cause=cause, requests=count) for cause, count in plan.lost],
+        lost_requests=plan.memory.lost_requests,
+        accounts=[
+            account_status(account) for account in plan.memory.accounts if any(n for _, n in account.lost)
+        ],
+        lost_by_cause=[written.LostStatus(cause=cause, requests=count) for cause, count in plan.memory.lost],
         revision=plan.revision,
         plan=_plan(plan, plan.layout) if plan.layout else None,
         rejected=[
@@ -65,10 +67,10 @@ def status_from_plan(
             for candidate in plan.planning.rejected[:REJECTED_SHOWN]
         ],
         refusal=_refusal(plan),
-        scaling=scaling_status(plan.decision, plan.scaling),
-        capacity=capacity_status(plan.capacity, _placement(observed)),
+        scaling=scaling_status(plan.decision, plan.memory.scaling),
+        capacity=capacity_status(plan.memory.capacity, _placement(observed)),
         pools=[_pool(pool) for pool in sorted(plan.pools, key=lambda pool: pool.name)[:POOLS_SHOWN]],
-        interruptions=[interruption_status(interruption) for interruption in plan.interruptions],
+        interruptions=[interruption_status(interruption) for interruption in plan.memory.interruptions],
         cost=written.CostStatus(
             dollars_per_hour=significant(plan.dollars_per_hour),
             dollars_per_million_tokens=significant(plan.dollars_per_million_tokens)
@@ -115,7 +117,7 @@ def _why(plan: Plan) -> str:
 
 def _plan(plan: Plan, layout: Layout) -> PlanStatus:
     """Return the layout as planned, with what engines report beside it."""
-    status = plan_status(layout, _why(plan), plan.planned_from)
+    status = plan_status(layout, _why(plan), plan.memory.planned_from)
     if plan.measured is None or plan.measured == layout:
         return status
     seen = plan.measured.prediction

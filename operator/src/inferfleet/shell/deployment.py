@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from inferfleet import reconcile
-from inferfleet.api import InferenceDeployment, Memory, memory_from_status
+from inferfleet.api import InferenceDeployment, memory_from_status
 from inferfleet.cluster.client import TRANSIENT
 from inferfleet.cluster.events import EventWriter, Subject
 from inferfleet.cluster.executor import Executor, Outcome, Seams, apply_objects
@@ -30,6 +30,7 @@ from inferfleet.values import (
     AnnounceDrain,
     CreateWorker,
     Event,
+    Memory,
     Observed,
     Plan,
     Reason,
@@ -137,7 +138,7 @@ class DeploymentLoop:
             plan = reconcile.plan(observed, now)
         self._all.metrics.passes.inc()
         failures = await self._execute(plan, reading, record)
-        self._remember(plan)
+        self._memory = plan.memory
         self._all.metrics.deployments.show(self._subject.namespace, self._subject.name, numbers_of(plan))
         await self._spoken()
         events = (*plan.events, *self._news(failures))
@@ -192,7 +193,6 @@ class DeploymentLoop:
         views, spec = self._all.views, reading.spec
         if self._memory is None:
             self._memory = memory_from_status(self._status.read(record))
-        memory = self._memory
         seeking = reading.resource if spec.deleted_at is None else None
         model, model_problem = self._model.look(spec.model, seeking)
         return Observed(
@@ -211,16 +211,7 @@ class DeploymentLoop:
             spec_problem=reading.problem,
             spec_known=reading.resource is not None,
             undone=reading.undone,
-            current_layout=memory.current_layout,
-            current_revision=memory.current_revision,
-            planned_from=memory.planned_from,
-            scaling=memory.scaling,
-            capacity=memory.capacity,
-            interruptions=memory.interruptions,
-            previous_conditions=memory.previous_conditions,
-            lost=memory.lost,
-            accounts=memory.accounts,
-            idle_since=memory.idle_since,
+            memory=self._memory,
             last_words=views.last_words(self._key),
             view_stale=views.problem(),
             wake=self._all.signals.wakes(record, now),
@@ -272,17 +263,3 @@ class DeploymentLoop:
         verb = "failed" if outcome.failure else "overtaken" if outcome.moved_on else "done"
         level = logging.WARNING if outcome.failure else logging.INFO
         log.log(level, "%s", outcome.action, extra={"deployment": self._key, "action": kind, "outcome": verb})
-
-    def _remember(self, plan: Plan) -> None:
-        self._memory = Memory(
-            scaling=plan.scaling,
-            capacity=plan.capacity,
-            current_layout=plan.layout,
-            current_revision=plan.revision,
-            planned_from=plan.planned_from,
-            previous_conditions=plan.conditions,
-            interruptions=plan.interruptions,
-            lost=plan.lost,
-            accounts=plan.accounts,
-            idle_since=plan.idle_since,
-        )

@@ -16,9 +16,9 @@ from inferfleet.values import (
     DeploymentSpec,
     Drain,
     MarkDraining,
+    Memory,
     ModelFacts,
     Observed,
-    Plan,
     PodPhase,
     PoolSpec,
     ProtectPod,
@@ -77,7 +77,7 @@ class Operator:
         """An operator whose deployment has had `initial` replicas until now, which come up warm."""
         self._world, self._spec = world, spec
         self._observed = Observed(
-            spec=spec, pool_specs=pools, model=model, scaling=ScalingMemory(desired=initial)
+            spec=spec, pool_specs=pools, model=model, memory=Memory(scaling=ScalingMemory(desired=initial))
         )
         self._held: dict[str, Held] = {}
         self._looks = 0
@@ -117,7 +117,7 @@ class Operator:
         self.passes += 1
         self.changes += made.desired != self.desired
         self.desired = made.desired
-        self._remember(made)
+        self._observed = replace(self._observed, memory=made.memory)
         for action in made.actions:
             self._obey(action)
         ready = len(self._world.endpoints)
@@ -177,22 +177,6 @@ class Operator:
         )
         held.worker = Worker(replica.name, held.revision, replica.offer, pods, held.layout)
         return held.worker
-
-    def _remember(self, made: Plan) -> None:
-        """What the status and the process keep from pass to pass."""
-        self._observed = replace(
-            self._observed,
-            current_layout=made.layout,
-            current_revision=made.revision,
-            planned_from=made.planned_from,
-            scaling=made.scaling,
-            capacity=made.capacity,
-            interruptions=made.interruptions,
-            previous_conditions=made.conditions,
-            lost=made.lost,
-            accounts=made.accounts,
-            idle_since=made.idle_since,
-        )
 
     # -- what it does ---------------------------------------------------------------------------------------
 

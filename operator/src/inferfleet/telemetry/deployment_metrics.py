@@ -49,7 +49,7 @@ Numbers = dict[tuple[str, ...], float]
 
 def numbers_of(plan: Plan) -> Numbers:
     """What a pass shows; what is not known has no number."""
-    lost = dict(plan.lost)
+    lost = dict(plan.memory.lost)
     found: dict[tuple[str, ...], float | None] = {
         ("replicas_desired",): plan.desired,
         ("replicas_ready",): plan.ready,

@@ -42,7 +42,7 @@ from inferfleet.values.hardware import (
 )
 from inferfleet.values.layout import Layout, Planning, Prediction, Refusal, Rejected
 from inferfleet.values.model import LayerGroup, Mixer, ModelFacts
-from inferfleet.values.observed import Observed, Plan
+from inferfleet.values.observed import Memory, Observed, Plan
 from inferfleet.values.reason import Condition, ConditionType, Event, Reason
 from inferfleet.values.scaling import (
     CapacityMemory,
@@ -100,6 +100,7 @@ __all__ = [
     "Layout",
     "LossCause",
     "MarkDraining",
+    "Memory",
     "Mixer",
     "ModelFacts",
     "ModelSpec",
