@@ -15,7 +15,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -154,33 +154,26 @@ def bandwidth(device: str, gpu: Accelerator, gib: float) -> Line:
 
 def matrices(device: str, gpu: Accelerator, tokens: tuple[int, ...], shapes: Shapes) -> list[Line]:
     """Rates of the widest product of a layer, in bfloat16 and, where PyTorch can, FP8."""
-    able, found = efficiency_of(gpu), []
-    k, n = shapes.hidden, 2 * shapes.intermediate
-    for m in tokens:
-        a = torch.randn(m, k, device=device, dtype=torch.bfloat16)
-        b = torch.randn(n, k, device=device, dtype=torch.bfloat16)
-        rate = 2 * m * n * k / seconds(lambda a=a, b=b: functional.linear(a, b), device)  # type: ignore[misc]
-        found.append(
-            Line(f"bf16 {m} x {k} x {n}", "TFLOPS", rate / 1e12, gpu.bf16_flops * able.matrix / 1e12)
-        )
-        if device == "cpu" or gpu.compute_capability < (8, 9):
-            continue
-        one = torch.ones((), device=device)
-        a8, b8 = a.to(torch.float8_e4m3fn), b.to(torch.float8_e4m3fn).t()
-        rate = (
-            2
-            * m
-            * n
-            * k
-            / seconds(
-                lambda a8=a8, b8=b8, one=one: torch._scaled_mm(a8, b8, one, one, out_dtype=torch.bfloat16),  # type: ignore[misc]  # noqa: SLF001 - its only door
-                device,
-            )
-        )
-        found.append(
-            Line(f"fp8 {m} x {k} x {n}", "TFLOPS", rate / 1e12, gpu.fp8_flops * able.matrix_8bit / 1e12)
-        )
-    return found
+    return [line for m in tokens for line in _products(device, gpu, m, shapes)]
+
+
+def _products(device: str, gpu: Accelerator, m: int, shapes: Shapes) -> Iterator[Line]:
+    able, k, n = efficiency_of(gpu), shapes.hidden, 2 * shapes.intermediate
+    operations = 2 * m * n * k / 1e12
+    a = torch.randn(m, k, device=device, dtype=torch.bfloat16)
+    b = torch.randn(n, k, device=device, dtype=torch.bfloat16)
+    rate = operations / seconds(lambda: functional.linear(a, b), device)
+    yield Line(f"bf16 {m} x {k} x {n}", "TFLOPS", rate, gpu.bf16_flops * able.matrix / 1e12)
+    if device == "cpu" or gpu.compute_capability < (8, 9):
+        return
+    one = torch.ones((), device=device)
+    a8, b8 = a.to(torch.float8_e4m3fn), b.to(torch.float8_e4m3fn).t()
+
+    def multiply() -> object:
+        return torch._scaled_mm(a8, b8, one, one, out_dtype=torch.bfloat16)  # noqa: SLF001 - its only door
+
+    rate = operations / seconds(multiply, device)
+    yield Line(f"fp8 {m} x {k} x {n}", "TFLOPS", rate, gpu.fp8_flops * able.matrix_8bit / 1e12)
 
 
 def layers_only(step: StepModel) -> StepModel:

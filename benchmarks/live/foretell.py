@@ -47,11 +47,7 @@ class Calibration:
         """The steps that these figures mean."""
         full = batch / self.full_tokens_per_second
         each = max(0.0, (full - self.idle_itl) / (batch - 1))
-        nothing = dict.fromkeys(StepModel.__dataclass_fields__, 0.0)
-        known = {"stages": 1, "ranks": 1, "window_seconds": (), "prefill_window_seconds": ()}
-        times = {"overhead_seconds": self.idle_itl - each, "overhead_seconds_per_sequence": each}
-        extra = {"verified": 1, "yields": 1.0, "draft": None}
-        return StepModel(**{**nothing, **known, **times, **extra})  # type: ignore[arg-type]
+        return StepModel(overhead_seconds=self.idle_itl - each, overhead_seconds_per_sequence=each)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from inferfleet.values import CapacityType, EngineSample, OfferKey, Worker
 
@@ -71,8 +72,13 @@ def choose_victims(workers: Sequence[Worker], victims: Victims) -> tuple[Worker,
     chosen: list[Worker] = []
     while candidates := [worker for worker in rest if left[worker.offer.capacity_type] > 0]:
         looked_at = replace(victims, crowd=Counter(worker.offer.zone for worker in rest))
-        victim = min(candidates, key=lambda w, seen=looked_at: (*(key(w, seen) for key in KEYS), w.name))  # type: ignore[misc]
+        victim = min(candidates, key=partial(_order, looked_at))
         left[victim.offer.capacity_type] -= 1
         rest.remove(victim)
         chosen.append(victim)
     return tuple(chosen)
+
+
+def _order(victims: Victims, worker: Worker) -> tuple[tuple[float, ...], str]:
+    """The lowest goes first."""
+    return tuple(key(worker, victims) for key in KEYS), worker.name

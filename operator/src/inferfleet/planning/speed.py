@@ -21,30 +21,30 @@ _ALL_REDUCES_PER_LAYER: Final = 2
 class StepModel:
     """Coefficients of the time of one step on one stage of one replica. Tokens are per data-parallel rank.
 
-    A sequence has `verified` tokens in a step and gains `yields` of them; both are 1 without a `draft`, whose
-    own steps come first.
+    What a replica does not have costs nothing: experts, exchanges, hops. A sequence has `verified` tokens in
+    a step and gains `yields` of them; both are 1 without a `draft`, whose own steps come first.
     """
 
-    stages: int
-    ranks: int
-    dense_seconds: float
-    dense_seconds_per_token: float
-    expert_seconds: float
-    expert_seconds_per_token: float
-    expert_hit: float
-    head_seconds: float
-    head_seconds_per_token: float
-    context_seconds_per_token: float
-    window_seconds: tuple[tuple[int, float], ...]
-    state_seconds: float
-    prefill_seconds_per_context_token: float
-    prefill_window_seconds: tuple[tuple[int, float], ...]
-    exchange_seconds: float
-    exchange_seconds_per_token: float
-    hop_seconds: float
-    hop_seconds_per_token: float
-    overhead_seconds: float
-    overhead_seconds_per_sequence: float
+    stages: int = 1
+    ranks: int = 1
+    dense_seconds: float = 0.0
+    dense_seconds_per_token: float = 0.0
+    expert_seconds: float = 0.0
+    expert_seconds_per_token: float = 0.0
+    expert_hit: float = 0.0
+    head_seconds: float = 0.0
+    head_seconds_per_token: float = 0.0
+    context_seconds_per_token: float = 0.0
+    window_seconds: tuple[tuple[int, float], ...] = ()
+    state_seconds: float = 0.0
+    prefill_seconds_per_context_token: float = 0.0
+    prefill_window_seconds: tuple[tuple[int, float], ...] = ()
+    exchange_seconds: float = 0.0
+    exchange_seconds_per_token: float = 0.0
+    hop_seconds: float = 0.0
+    hop_seconds_per_token: float = 0.0
+    overhead_seconds: float = 0.0
+    overhead_seconds_per_sequence: float = 0.0
     verified: int = 1
     yields: float = 1.0
     draft: StepModel | None = None
