@@ -181,5 +181,3 @@ FAULTS: dict[str, Fault] = {
     "rollout": Fault("rollout of a new pod template", rolled_out, on_spot=False),
     "denied": Fault("spot denied for ten minutes", partial(spot_denied, DENIED_SECONDS)),
 }
-SHORT = ("operator-killed", "no-notice", "pod-deleted")
-"""What `make test` proves of it."""

@@ -9,7 +9,7 @@ from inferfleet_demo.kube import eventually
 from inferfleet_demo.scene import NAMESPACE
 from inferfleet_faults.requests import Asked
 from inferfleet_faults.rows import Happened, Row, row
-from inferfleet_faults.stage import SPOT_NODES, ZONE, Stage, give_gpus
+from inferfleet_faults.stage import RESERVED, SPOT_NODES, ZONE, Stage, give_gpus, heal_nodes
 from inferfleet_faults.watching import PODS, Watching
 
 TITLE = "second pod of a replica on two nodes (PP2) deleted"
@@ -49,6 +49,7 @@ def prove_pair(stage: Stage) -> Row:
         counted = scene.kube.get("infd", NAME)["status"].get("lostRequests", 0)
         done = row(TITLE, Happened(at, tuple(victims), PODS_OF_ONE, remark=remark), watching, asked, counted)
     scene.kube.kubectl("delete", "infd", NAME, "--timeout=180s")
+    heal_nodes(scene, reserved=(RESERVED,))
     print(done, flush=True)
     return done
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from inferfleet_faults.faults import REPLACED_SECONDS
-from inferfleet_faults.stage import CAPACITY, RESERVED, SPOT_NODES, Stage
+from inferfleet_faults.stage import CAPACITY, CAPACITY_SPEC, RESERVED, SPOT_NODES, Stage, heal_nodes
 
 TAINT = "aws-node-termination-handler/spot-itn"
 """An interruption on whatever node it is, so that no kind of capacity is held to be short afterwards."""
@@ -36,6 +36,8 @@ def repeat(stage: Stage, count: int) -> list[Signal]:
         found += [_signal(stage, node) for node in tainted]
         for node in tainted:
             stage.untaint(node)
+    heal_nodes(stage.scene, reserved=(RESERVED,))
+    stage.patch_spec({"capacity": CAPACITY_SPEC})
     return found
 
 

@@ -59,16 +59,7 @@ class Watching:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._api = self.call(self._open())
-        self._following = [
-            self._loop.create_task(task)
-            for task in (
-                self._follow(
-                    PODS, f"inferfleet.dev/deployment={self.name},inferfleet.dev/worker", self._take_pod
-                ),
-                self._follow(SLICES, f"kubernetes.io/service-name={self.name}", self._take_slice),
-            )
-        ]
+        self.call(self._open())
         return self
 
     def __exit__(
@@ -139,8 +130,15 @@ class Watching:
             for p in self.alive()
         )
 
-    async def _open(self) -> ApiServer:
-        return ApiServer(await load_configuration(self.kubeconfig))
+    async def _open(self) -> None:
+        self._api = ApiServer(await load_configuration(self.kubeconfig))
+        workers = f"inferfleet.dev/deployment={self.name},inferfleet.dev/worker"
+        self._following = [
+            asyncio.create_task(self._follow(PODS, workers, self._take_pod)),
+            asyncio.create_task(
+                self._follow(SLICES, f"kubernetes.io/service-name={self.name}", self._take_slice)
+            ),
+        ]
 
     async def _follow(self, path: str, selector: str, take: Callable[[str, Raw, float], None]) -> None:
         """List once, then watch; a watch that the server ends is taken up where it was."""
