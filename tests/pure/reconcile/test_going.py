@@ -19,13 +19,16 @@ from small_fleets import (
 )
 from small_world import SmallWorld, gpu_node
 
+from inferfleet.telemetry.deployment_metrics import numbers_of
 from inferfleet.values import (
     ConditionType,
     CreateWorker,
+    Event,
     LossCause,
     MarkDraining,
     NodeClaim,
     PodPhase,
+    Reason,
     SetServing,
 )
 
@@ -170,21 +173,30 @@ def test_nodes_of_others_that_go_are_not_remembered() -> None:
     assert [item.node for item in world.step().memory.interruptions] == ["od"]
 
 
-def test_a_node_that_dies_costs_what_was_in_flight_on_it_and_that_is_counted() -> None:
+def test_a_node_that_dies_costs_what_was_in_flight_on_it_and_that_is_counted_and_told() -> None:
     world = serving(2)
     victim = of_type(world, SPOT)[0].name
     world.stream(victim, 300)
     world.stream(victim, 300)
     world.step()
+    told: list[Event] = []
+    world.checks.append(
+        lambda _w, made: told.extend(e for e in made.events if e.reason.code == "RequestsLost")
+    )
     world.kill("spot")
     world.run_until(lambda w: victim not in w.workers, 60)
     made = world.step()
     assert made.memory.lost_requests == world.lost == 2
     assert made.memory.lost == ((LossCause.NODE_LOST, 2),)
+    shown = numbers_of(made)
+    assert (shown["lost_requests", "node-lost"], shown["lost_requests", "crash"]) == (2, 0)
     world.run_until(lambda w: len(w.endpoints) == 2)
     world.run(60)
     assert world.last is not None
     assert world.last.memory.lost_requests == 2, "a loss is counted once"
+    words = "2 requests got no whole answer: 2 to node lost"
+    told = [event for event in events if event.reason.code == "RequestsLost"]
+    assert told == [Event(Reason("RequestsLost", words), warning=True)]
 
 
 def test_streams_longer_than_the_notice_are_cut_at_the_deadline_and_counted() -> None:

@@ -2,7 +2,8 @@
 
 Strings from Karpenter's and the AWS Node Termination Handler's source and the clouds' documentation. A soft
 mark such as `DeletionCandidateOfClusterAutoscaler` or a NodeClaim's `Consolidatable` is left out: it is
-withdrawn as often as it is acted upon.
+withdrawn as often as it is acted upon. GKE's MaintenanceEvent, PreemptionEvent and TerminationEvent stand on
+no object: they are the kinds of its count of interruptions in Cloud Monitoring.
 """
 
 from __future__ import annotations
