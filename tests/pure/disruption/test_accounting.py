@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scenes import NOW, worker
 
 from inferfleet.disruption import Books, add_losses, describe, settle
 from inferfleet.values import (
     Account,
-    CapacityType,
     Drain,
     DrainCause,
     EngineSample,
@@ -19,20 +19,11 @@ from inferfleet.values import (
     InterruptionKind,
     LastWords,
     LossCause,
-    OfferKey,
-    PodPhase,
     Worker,
-    WorkerPod,
 )
 
-NOW = 1000.0
 KIND = InterruptionKind
 SAMPLE = EngineSample("w", NOW, 2, 0, in_flight=2, lost_total=1, lost=(("error", 1.0),), instance="a")
-
-
-def worker(**pod: object) -> Worker:
-    leader = WorkerPod("w", "uid", 0, PodPhase.RUNNING, 0.0, "n")
-    return Worker("w", "rev", OfferKey("p", CapacityType.SPOT), (replace(leader, **pod),))  # type: ignore[arg-type]
 
 
 def books(
@@ -42,7 +33,7 @@ def books(
     going: InterruptionKind | None = None,
     words: LastWords | None = None,
 ) -> Books:
-    fates = {"n": Interruption(going, "n", NOW, None, "test")} if going else {}
+    fates = {"node-w": Interruption(going, "node-w", NOW, None, "test")} if going else {}
     return Books(
         accounts,
         {"w": sample} if sample else {},

@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from scenes import NOW, pod, worker
 
 from inferfleet.disruption import Idle, protect
-from inferfleet.values import CapacityType, EngineSample, OfferKey, PodPhase, Worker, WorkerPod
+from inferfleet.values import EngineSample, Worker
 
-NOW = 1000.0
 BUSY = EngineSample("w", NOW, 1, 0, in_flight=1)
 IDLE = EngineSample("w", NOW, 0, 0)
-
-
-def worker(*, protected: bool = True, **pod: object) -> Worker:
-    leader = WorkerPod("w", "uid", 0, PodPhase.RUNNING, 0.0, "n", ready=True, protected=protected)
-    return Worker("w", "rev", OfferKey("p", CapacityType.SPOT), (replace(leader, **pod),))  # type: ignore[arg-type]
 
 
 def planned(there: Worker, sample: EngineSample | None, idle: Idle = ()) -> list[bool]:
@@ -69,7 +64,6 @@ def test_idleness_is_remembered_until_work_comes() -> None:
 
 
 def test_all_pods_of_a_replica_are_protected_alike() -> None:
-    one = worker()
-    group = replace(one, pods=(*one.pods, replace(one.leader, name="w-1", uid="uid-1", rank=1)))
+    group = replace(worker(), pods=(pod(rank=0), pod(rank=1)))
     actions, _ = protect((group,), {"w": IDLE}, (("w", NOW - 90),), NOW)
-    assert [(action.pod, action.protect) for action in actions] == [("w", False), ("w-1", False)]
+    assert [(action.pod, action.protect) for action in actions] == [("w-0", False), ("w-1", False)]

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from scenes import NOW, worker
 
 from inferfleet.disruption import find_silent, put_into_service, take_out
-from inferfleet.values import Account, CapacityType, OfferKey, PodPhase, Worker, WorkerPod
-
-NOW = 1000.0
-
-
-def worker(name: str, *, serving: bool = True, ready: bool = True) -> Worker:
-    pod = WorkerPod(
-        name, f"uid-{name}", 0, PodPhase.RUNNING, 0.0, serving=serving, containers_ready=True, ready=ready
-    )
-    return Worker(name, "r", OfferKey("pool", CapacityType.SPOT, "a"), (pod,))
+from inferfleet.values import Account
 
 
 def heard(**seconds_ago: float) -> tuple[Account, ...]:
@@ -56,9 +48,9 @@ def test_one_that_is_not_in_service_is_no_witness():
 def test_the_silent_leave_the_endpoints_once_and_are_back_when_heard():
     silent = frozenset({"a"})
     (out,) = take_out((worker("a"), worker("b")), silent)
-    assert (out.pod, out.serving, out.reason.code) == ("a", False, "Silent")
+    assert (out.pod, out.serving, out.reason.code) == ("a-0", False, "Silent")
     quiet = worker("a", serving=False, ready=False)
     assert take_out((quiet,), silent) == ()
     assert put_into_service((quiet,), silent) == ()
     (back,) = put_into_service((quiet,))
-    assert (back.pod, back.serving) == ("a", True)
+    assert (back.pod, back.serving) == ("a-0", True)
