@@ -60,7 +60,7 @@ def test_an_impossible_override_is_answered_with_the_nearest_values_that_would_d
     ("capacity", "change"),
     [
         (CapacitySpec(zones=("nowhere",)), "no capacity.zones"),
-        (CapacitySpec(max_dollars_per_gpu_hour=0.5), "no capacity.maxDollarsPerGpuHour"),
+        (CapacitySpec(max_dollars_per_gpu_hour=0.5), "no capacity.maxPricePerGpuHour"),
     ],
 )
 def test_a_limit_that_leaves_nothing_is_named_as_what_to_drop(

@@ -62,7 +62,7 @@ def _changes(
         yield "engine.quantization fp8", small, pools, spec
     if spec.capacity.max_dollars_per_gpu_hour is not None:
         unlimited = replace(spec.capacity, max_dollars_per_gpu_hour=None)
-        yield "no capacity.maxDollarsPerGpuHour", model, pools, replace(spec, capacity=unlimited)
+        yield "no capacity.maxPricePerGpuHour", model, pools, replace(spec, capacity=unlimited)
     if spec.capacity.zones:
         yield "no capacity.zones", model, pools, replace(spec, capacity=replace(spec.capacity, zones=()))
     anywhere = replace(spec, capacity=replace(spec.capacity, pools=()))
