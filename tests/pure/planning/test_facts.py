@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
 import pytest
+from planning_cases import model
 
 from inferfleet.planning import (
     ModelFactsError,
@@ -19,10 +19,9 @@ from inferfleet.planning import (
 from inferfleet.planning.kv_cache import cache_layout, kv_bytes_per_token
 from inferfleet.planning.memory import weights_bytes_per_gpu
 from inferfleet.planning.split import Split
-from inferfleet.values import Mixer, ModelFacts
+from inferfleet.values import Mixer
 
 GIB = 1 << 30
-Find = Callable[[str], ModelFacts]
 RECORDED: dict[str, dict[str, Any]] = json.loads(
     files("inferfleet.planning").joinpath("catalogue.json").read_text(encoding="utf-8")
 )["models"]
@@ -81,9 +80,7 @@ def test_bytes_reckoned_from_the_config_are_those_of_the_files(name: str):
         ("deepseek-ai/DeepSeek-V3", 1, 35136),
     ],
 )
-def test_kv_bytes_per_token_are_the_reference_values(
-    model: Find, name: str, element_bytes: int, expected: int
-):
+def test_kv_bytes_per_token_are_the_reference_values(name: str, element_bytes: int, expected: int):
     assert kv_bytes_per_token(model(name), Split(), element_bytes) == expected
 
 
@@ -97,21 +94,21 @@ def test_kv_bytes_per_token_are_the_reference_values(
         ("Qwen/Qwen3-30B-A3B", 56.3),
     ],
 )
-def test_weights_are_the_reference_values(model: Find, name: str, gib: float):
+def test_weights_are_the_reference_values(name: str, gib: float):
     assert model(name).weight_bytes / GIB == pytest.approx(gib, rel=0.011)
 
 
-def test_the_latent_of_mla_does_not_shrink_with_tensor_parallelism(model: Find):
+def test_the_latent_of_mla_does_not_shrink_with_tensor_parallelism():
     deepseek = model("deepseek-ai/DeepSeek-V3")
     assert kv_bytes_per_token(deepseek, Split(8), 1) == kv_bytes_per_token(deepseek, Split(1), 1)
 
 
-def test_kv_heads_replicate_past_their_number(model: Find):
+def test_kv_heads_replicate_past_their_number():
     qwen = model("Qwen/Qwen3-30B-A3B")  # 4 KV heads
     assert kv_bytes_per_token(qwen, Split(4), 2) == kv_bytes_per_token(qwen, Split(8), 2) == 98304 // 4
 
 
-def test_a_sliding_window_bounds_what_a_long_sequence_keeps(model: Find):
+def test_a_sliding_window_bounds_what_a_long_sequence_keeps():
     gemma = model("google/gemma-3-27b-it")
     sliding = sum(group.layers for group in gemma.layer_groups if group.mixer is Mixer.SLIDING)
     assert (sliding, gemma.layers) == (52, 62)
@@ -122,7 +119,7 @@ def test_a_sliding_window_bounds_what_a_long_sequence_keeps(model: Find):
     assert layout.request_bytes(32768) == per_layer * 10 * (32768 + 6 * (1024 + 16))
 
 
-def test_recurrent_layers_keep_a_state_per_sequence_and_nothing_per_token(model: Find):
+def test_recurrent_layers_keep_a_state_per_sequence_and_nothing_per_token():
     hybrid = model("Qwen/Qwen3-Next-80B-A3B-Instruct")
     attending = sum(group.layers for group in hybrid.layer_groups if group.mixer is Mixer.ATTENTION)
     assert attending == 12
@@ -143,8 +140,8 @@ def test_recurrent_layers_keep_a_state_per_sequence_and_nothing_per_token(model:
         ("Qwen/Qwen3.5-397B-A17B", 4, 2, 8192, (26.76, 161.0)),
     ],
 )
-def test_the_cache_is_laid_out_as_engines_report_it(  # noqa: PLR0917 - a table
-    model: Find, name: str, tensor: int, element_bytes: int, length: int, reported: tuple[float, float]
+def test_the_cache_is_laid_out_as_engines_report_it(
+    name: str, tensor: int, element_bytes: int, length: int, reported: tuple[float, float]
 ):
     gib, concurrency = reported
     layout = cache_layout(model(name), Split(tensor), element_bytes, prefix_caching=False)
@@ -204,7 +201,7 @@ def test_recurrent_states_are_kept_as_often_as_the_engine_keeps_them(config: dic
     assert layout.capacity_tokens(GIB, 2048, in_flight_tokens=512) == reported
 
 
-def test_experts_are_told_apart_from_what_every_token_passes(model: Find):
+def test_experts_are_told_apart_from_what_every_token_passes():
     gpt = model("openai/gpt-oss-120b")
     assert (gpt.experts, gpt.experts_per_token, gpt.quantization) == (128, 4, "mxfp4")
     assert 0.9 < gpt.expert_bytes / gpt.weight_bytes < 0.97
@@ -224,7 +221,7 @@ def test_experts_are_told_apart_from_what_every_token_passes(model: Find):
     ],
 )
 def test_quantised_checkpoints_are_understood(
-    model: Find, name: str, quantization: str, weight_bits: float, activation_bits: int
+    name: str, quantization: str, weight_bits: float, activation_bits: int
 ):
     facts = model(name)
     assert facts.quantization == quantization
@@ -298,12 +295,12 @@ def test_an_unknown_architecture_without_tensors_is_read_as_a_plain_transformer_
 
 
 @pytest.mark.parametrize("split", [Split(2), Split(8), Split(4, 2), Split(1, 4)])
-def test_shards_together_hold_at_least_the_whole_model(model: Find, split: Split):
+def test_shards_together_hold_at_least_the_whole_model(split: Split):
     llama = model("meta-llama/Llama-3.1-70B-Instruct")
     assert weights_bytes_per_gpu(llama, split) * split.gpus >= llama.weight_bytes
 
 
-def test_mxfp4_experts_take_more_memory_than_their_files(model: Find):
+def test_mxfp4_experts_take_more_memory_than_their_files():
     # 64.38 GiB loaded, vllm-project/vllm#33155
     loaded = weights_bytes_per_gpu(model("openai/gpt-oss-120b"), Split()) / GIB
     assert loaded == pytest.approx(64.4, rel=0.02)

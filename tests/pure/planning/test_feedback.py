@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from planning_cases import chosen, model, pool, spec
 
 from inferfleet.planning import plan_layout, repredict
-from inferfleet.values import DeploymentSpec, Layout, ModelFacts, Pool, Workload
+from inferfleet.values import Workload
 
-MODEL = "Qwen/Qwen2.5-14B-Instruct"
+MODEL = model("Qwen/Qwen2.5-14B-Instruct")
 STATED = Workload(1000, 250)
-Predict = Callable[[Workload], float]
+ASKED = spec(ttft=2.0, itl=0.1, workload=STATED)
+POOLS = (pool("L40S", 1),)
+LAYOUT = chosen(plan_layout(MODEL, POOLS, ASKED))
 
 
-@pytest.fixture
-def predict(
-    pool: Callable[..., Pool], spec: Callable[..., DeploymentSpec], model: Callable[[str], ModelFacts]
-) -> Predict:
-    """Tokens per second at the objectives of a layout that was planned for the stated requests."""
-    asked, pools = spec(ttft=2.0, itl=0.1, workload=STATED), (pool("L40S", 1),)
-    layout = plan_layout(model(MODEL), pools, asked).layout
-    assert layout
-
-    def pace(request: Workload) -> float:
-        found: Layout = repredict(layout, model(MODEL), pools, asked, request)
-        assert replace(found, prediction=layout.prediction) == layout, "only the prediction changes"
-        return found.prediction.tokens_per_second / layout.prediction.tokens_per_second
-
-    return pace
+def pace(request: Workload) -> float:
+    """Tokens per second at the objectives, over those of the requests that it was planned for."""
+    found = repredict(LAYOUT, MODEL, POOLS, ASKED, request)
+    assert replace(found, prediction=LAYOUT.prediction) == LAYOUT, "only the prediction changes"
+    return found.prediction.tokens_per_second / LAYOUT.prediction.tokens_per_second
 
 
 @pytest.mark.parametrize(
@@ -49,16 +41,9 @@ def predict(
         "prompts that no replica serves in time change nothing",
     ],
 )
-def test_the_pace_follows_the_requests_that_come(
-    predict: Predict, request_: Workload, low: float, high: float
-) -> None:
-    assert low <= predict(request_) <= high
+def test_the_pace_follows_the_requests_that_come(request_: Workload, low: float, high: float) -> None:
+    assert low <= pace(request_) <= high
 
 
-def test_without_its_pool_a_prediction_stays(
-    pool: Callable[..., Pool], spec: Callable[..., DeploymentSpec], model: Callable[[str], ModelFacts]
-) -> None:
-    asked = spec(ttft=2.0, itl=0.1, workload=STATED)
-    layout = plan_layout(model(MODEL), (pool("L40S", 1),), asked).layout
-    assert layout
-    assert repredict(layout, model(MODEL), (), asked, Workload(4000, 250)) == layout
+def test_without_its_pool_a_prediction_stays() -> None:
+    assert repredict(LAYOUT, MODEL, (), ASKED, Workload(4000, 250)) == LAYOUT

@@ -1,20 +1,15 @@
-"""A refusal says what would do, and what it names does."""
+"""A refusal says why and what would do, and what it names does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from planning_cases import L8, L70, chosen, model, pool, refused, spec
 
 from inferfleet.planning import plan_layout
-from inferfleet.values import CapacitySpec, DeploymentSpec, ModelFacts, ParallelismSpec, Pool
+from inferfleet.values import CapacitySpec, ParallelismSpec
 
-MakePool = Callable[..., Pool]
-MakeSpec = Callable[..., DeploymentSpec]
-Find = Callable[[str], ModelFacts]
-
-L8, L70 = "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-70B-Instruct"
 MIXTURE = "Qwen/Qwen3-30B-A3B"
 
 
@@ -34,10 +29,7 @@ MIXTURE = "Qwen/Qwen3-30B-A3B"
         ),
     ],
 )
-def test_an_impossible_override_is_answered_with_the_nearest_values_that_would_do(  # noqa: PLR0917 - a table
-    pool: MakePool,
-    spec: MakeSpec,
-    model: Find,
+def test_an_impossible_override_is_answered_with_the_nearest_values_that_would_do(
     name: str,
     asked: ParallelismSpec,
     code: str,
@@ -63,9 +55,7 @@ def test_an_impossible_override_is_answered_with_the_nearest_values_that_would_d
         (CapacitySpec(max_dollars_per_gpu_hour=0.5), "no capacity.maxPricePerGpuHour"),
     ],
 )
-def test_a_limit_that_leaves_nothing_is_named_as_what_to_drop(
-    pool: MakePool, spec: MakeSpec, model: Find, capacity: CapacitySpec, change: str
-):
+def test_a_limit_that_leaves_nothing_is_named_as_what_to_drop(capacity: CapacitySpec, change: str):
     plain = pool("H100")
     zoned = replace(plain, offers=tuple(replace(offer, zone="zone-a") for offer in plain.offers))
     planning = plan_layout(model(L8), [zoned], spec(capacity=capacity))
@@ -73,7 +63,7 @@ def test_a_limit_that_leaves_nothing_is_named_as_what_to_drop(
     assert f"would do: {change}" in planning.refusal.nearest
 
 
-def test_a_quantisation_that_cannot_be_is_to_be_dropped(pool: MakePool, spec: MakeSpec, model: Find):
+def test_a_quantisation_that_cannot_be_is_to_be_dropped():
     plain = spec()
     awq = replace(plain, engine=replace(plain.engine, quantization="awq"))
     planning = plan_layout(model(L8), [pool("H100")], awq)
@@ -81,16 +71,14 @@ def test_a_quantisation_that_cannot_be_is_to_be_dropped(pool: MakePool, spec: Ma
     assert planning.refusal.nearest == "drop engine.quantization"
 
 
-def test_where_no_single_change_helps_that_is_said(pool: MakePool, spec: MakeSpec, model: Find):
+def test_where_no_single_change_helps_that_is_said():
     asked = spec(ttft=0.00001, itl=0.00001)
     planning = plan_layout(model(L70), [pool("H100")], asked)
     assert planning.refusal
     assert "no single change would do: tried" in planning.refusal.nearest
 
 
-def test_what_misses_an_objective_is_shown_without_a_speed_or_a_cost(
-    pool: MakePool, spec: MakeSpec, model: Find
-):
+def test_what_misses_an_objective_is_shown_without_a_speed_or_a_cost():
     planning = plan_layout(model(L8), [pool("L4")], spec(itl=0.001))
     missed = [each for each in planning.rejected if each.reason.code == "InterTokenLatencyMissed"]
     assert missed
@@ -102,9 +90,7 @@ def test_what_misses_an_objective_is_shown_without_a_speed_or_a_cost(
 
 
 @pytest.mark.parametrize(("most", "warned"), [(None, True), (4, False)])
-def test_nodes_that_an_unbounded_pool_does_not_have_yet_are_said(
-    pool: MakePool, spec: MakeSpec, model: Find, most: int | None, warned: bool
-):
+def test_nodes_that_an_unbounded_pool_does_not_have_yet_are_said(most: int | None, warned: bool):
     grows = replace(pool("L4", 8, nodes=1), max_nodes=most)
     layout = plan_layout(
         model("Qwen/Qwen2.5-72B-Instruct"), [grows], spec(parallelism=ParallelismSpec(8, 2))
@@ -112,3 +98,59 @@ def test_nodes_that_an_unbounded_pool_does_not_have_yet_are_said(
     assert layout
     assert layout.nodes_per_replica > 1
     assert ("NodesNotThere" in {warning.code for warning in layout.warnings}) is warned
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (ParallelismSpec(tensor=3), "HeadsNotDivisible"),
+        (ParallelismSpec(tensor=16), "TooFewGpus"),
+        (ParallelismSpec(tensor=1, pipeline=1), "OutOfMemory"),
+        (ParallelismSpec(tensor=8, pipeline=2), "TooFewGpus"),
+        (ParallelismSpec(expert=True), "NoExperts"),
+    ],
+)
+def test_an_override_that_cannot_be_is_refused_with_the_reason(asked: ParallelismSpec, code: str):
+    assert refused(plan_layout(model(L70), [pool("H100")], spec(parallelism=asked)))[0] == code
+
+
+def test_a_refusal_names_the_nearest_miss_and_what_would_do():
+    code, nearest = refused(plan_layout(model(L70), [pool("L4", 4)], spec()))
+    assert code == "OutOfMemory"
+    assert "GiB more per GPU" in nearest
+    assert "would do: engine.quantization fp8" in nearest
+
+
+def test_an_objective_out_of_reach_is_refused_with_the_one_within():
+    asked = spec(itl=0.002)
+    planning = plan_layout(model(L70), [pool("H100")], asked)
+    code, nearest = refused(planning)
+    assert code == "InterTokenLatencyMissed"
+    bound = float(nearest.split("interTokenLatency ")[1].split("ms")[0]) / 1e3
+    assert chosen(plan_layout(model(L70), [pool("H100")], spec(itl=bound)))
+
+
+def test_a_pool_that_does_not_exist_is_refused_with_those_that_do():
+    planning = plan_layout(
+        model(L8), [pool("H100"), pool("L4")], spec(capacity=CapacitySpec(pools=("a100",)))
+    )
+    assert planning.refusal
+    assert planning.refusal.reason.code == "PoolNotFound"
+    assert "h100-x8, l4-x8" in planning.refusal.reason.message
+
+
+@pytest.mark.parametrize(
+    ("capacity", "code"),
+    [
+        (CapacitySpec(zones=("nowhere",)), "ZoneNotOffered"),
+        (CapacitySpec(max_dollars_per_gpu_hour=0.5), "TooExpensive"),
+    ],
+)
+def test_limits_on_zones_and_prices_are_kept(capacity: CapacitySpec, code: str):
+    plain = pool("H100")
+    zoned = replace(plain, offers=tuple(replace(offer, zone="zone-a") for offer in plain.offers))
+    assert refused(plan_layout(model(L8), [zoned], spec(capacity=capacity)))[0] == code
+
+
+def test_no_pools_is_a_refusal():
+    assert refused(plan_layout(model(L8), [], spec()))[0] == "NoPools"

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-
-import pytest
 
 from inferfleet.planning import catalogue_facts, find_accelerator
 from inferfleet.values import (
     CapacityType,
     DeploymentSpec,
     EngineSpec,
+    Layout,
     ModelFacts,
     ModelSpec,
     Objectives,
     Offer,
+    Planning,
     Pool,
     Workload,
 )
 
+L8, L70 = "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-70B-Instruct"
 
-def make_pool(gpu: str, count: int = 8, *, price: float = 1.0, name: str = "", nodes: int = 1) -> Pool:
+
+def pool(gpu: str, count: int = 8, *, price: float = 1.0, name: str = "", nodes: int = 1) -> Pool:
     accelerator = find_accelerator(gpu)
     assert accelerator, gpu
     name = name or f"{gpu.lower()}-x{count}"
@@ -30,10 +31,10 @@ def make_pool(gpu: str, count: int = 8, *, price: float = 1.0, name: str = "", n
     return Pool(name, accelerator, count, nodes, (), (offer,), max_nodes=nodes)
 
 
-def make_spec(**changes: Any) -> DeploymentSpec:
+def spec(**changes: Any) -> DeploymentSpec:
     """Defaults of a deployment; `ttft`, `itl` and `context` are short for their places."""
     ttft, itl, context = changes.pop("ttft", None), changes.pop("itl", None), changes.pop("context", None)
-    spec = DeploymentSpec(
+    made = DeploymentSpec(
         name="test",
         namespace="default",
         uid="1",
@@ -43,25 +44,22 @@ def make_spec(**changes: Any) -> DeploymentSpec:
         objectives=Objectives(95.0, ttft, itl),
         workload=Workload(),
     )
-    return replace(spec, **changes)
+    return replace(made, **changes)
 
 
-def make_model(name: str) -> ModelFacts:
+def model(name: str) -> ModelFacts:
     facts = catalogue_facts(name)
     assert facts, name
     return facts
 
 
-@pytest.fixture
-def pool() -> Callable[..., Pool]:
-    return make_pool
+def chosen(planning: Planning) -> Layout:
+    assert planning.layout, planning.refusal
+    assert planning.refusal is None
+    return planning.layout
 
 
-@pytest.fixture
-def spec() -> Callable[..., DeploymentSpec]:
-    return make_spec
-
-
-@pytest.fixture
-def model() -> Callable[[str], ModelFacts]:
-    return make_model
+def refused(planning: Planning) -> tuple[str, str]:
+    assert planning.refusal
+    assert planning.layout is None
+    return planning.refusal.reason.code, planning.refusal.nearest
