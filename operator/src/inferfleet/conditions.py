@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from inferfleet.layouts import Choice
 from inferfleet.planning import Purchase
+from inferfleet.supply import Supply
 from inferfleet.values import (
     Action,
     Condition,
@@ -45,22 +47,23 @@ class Findings:
     """What this pass found out, for the conditions to put into words."""
 
     observed: Observed
-    layout: Layout | None
-    measured: Layout | None
-    refused: Reason | None
-    nearest: str
-    drift: tuple[Reason, ...]
+    choice: Choice
+    supply: Supply
     decision: ScalingDecision
-    staying: tuple[Worker, ...]
-    leaving: tuple[Worker, ...]
     interruptions: tuple[Interruption, ...]
-    late: Reason | None
-    halted: bool
-    revision: str | None
-    capacity_problem: Reason | None
-    capacity_note: str
+    measured: Layout | None
+    drift: tuple[Reason, ...]
     purchase: Purchase | None
-    backoff_seconds: float
+
+    @property
+    def layout(self) -> Layout | None:
+        """The layout to run, if any."""
+        return self.choice.layout
+
+    @property
+    def staying(self) -> tuple[Worker, ...]:
+        """The workers that nobody asks to leave."""
+        return self.supply.fleet.staying
 
 
 Verdict = tuple[bool | None, Reason]
@@ -68,7 +71,7 @@ Verdict = tuple[bool | None, Reason]
 
 def _ready(found: Findings) -> Verdict:
     """Whether requests are answered."""
-    ready = sum(worker.ready for worker in (*found.staying, *found.leaving))
+    ready = sum(worker.ready for worker in found.observed.workers)
     desired = found.decision.desired
     if ready:
         return True, Reason("Serving", f"{ready} of {desired} replicas are ready")
@@ -99,9 +102,9 @@ def _planned(found: Findings) -> Verdict:
     """Whether a layout fits the model, the GPUs and the objectives."""
     if found.observed.spec_problem:
         return False, _with_tail(found.observed.spec_problem, _goes_on(found))
-    if found.refused:
-        tail = "; ".join(part for part in (found.nearest, _goes_on(found)) if part)
-        return False, _with_tail(found.refused, tail)
+    if found.choice.refused:
+        tail = "; ".join(part for part in (found.choice.nearest, _goes_on(found)) if part)
+        return False, _with_tail(found.choice.refused, tail)
     if found.layout is None:
         return None, Reason("Waiting", "the model is not resolved yet")
     layout, seen = found.layout, found.measured or found.layout
@@ -123,13 +126,13 @@ def _capacity_available(found: Findings) -> Verdict:
     """Whether every replica that is wanted has, or will get, a node."""
     if found.layout is None:
         return None, Reason("NoLayout", "nothing is planned yet")
-    if found.capacity_problem:
-        return False, found.capacity_problem
+    if found.supply.problem:
+        return False, found.supply.problem
     without = [worker for worker in found.staying if worker.unschedulable]
     if without:
         return _without_node(found, without)
-    if found.capacity_note:
-        return True, Reason("Substituted", found.capacity_note)
+    if found.supply.note:
+        return True, Reason("Substituted", found.supply.note)
     return True, Reason("Available", "every replica has a node or one on its way")
 
 
@@ -163,25 +166,25 @@ def _progressing(found: Findings) -> Verdict:
 
 
 def _progress(found: Findings) -> Verdict:
-    if found.late:
-        tail = "the rollout is halted, the old replicas go on" if found.halted else ""
-        return False, _with_tail(found.late, tail)
-    old = [worker for worker in found.staying if worker.revision != found.revision]
-    new = [worker for worker in found.staying if worker.revision == found.revision]
-    ready = sum(worker.ready for worker in new)
-    if found.backoff_seconds > 0:
+    rollout, revision = found.supply.rollout, found.choice.revision
+    if rollout.late:
+        tail = "the rollout is halted, the old replicas go on" if rollout.halted else ""
+        return False, _with_tail(rollout.late, tail)
+    fleet = found.supply.fleet
+    ready = sum(worker.ready for worker in fleet.new)
+    if found.supply.pause_seconds > 0:
         return True, Reason("BackingOff", "replicas ended by themselves; the next try waits")
-    if old:
-        message = f"{ready} replicas of revision {found.revision} are ready, {len(old)} older ones are left"
+    if fleet.old:
+        message = f"{ready} replicas of revision {revision} are ready, {len(fleet.old)} older ones are left"
         return True, Reason("RollingOut", message)
     if ready < found.decision.desired:
         return True, Reason("Starting", f"{ready} of {found.decision.desired} replicas are ready")
-    return True, Reason("Complete", f"all {ready} replicas run revision {found.revision}")
+    return True, Reason("Complete", f"all {ready} replicas run revision {revision}")
 
 
 def _disrupted(found: Findings) -> Verdict:
     """Whether nodes under replicas are going."""
-    used = {pod.node for worker in (*found.staying, *found.leaving) for pod in worker.pods}
+    used = {pod.node for worker in found.observed.workers for pod in worker.pods}
     going = [item for item in found.interruptions if item.node in used]
     if not going:
         return False, Reason("Undisturbed", "no node under a replica is going")

@@ -73,32 +73,16 @@ def plan(observed: Observed, now: float) -> Plan:
     silent = disruption.find_silent(given.fleet.staying, accounts, now)
     actions = (*_act(observed, given, decision, scene, silent), *protections)
     measured, drift = _corrected(choice.layout, spec.workload, samples, memory.busy_tokens_per_second)
-    found = conditions.Findings(
-        observed=observed,
-        layout=choice.layout,
-        measured=measured,
-        refused=choice.refused,
-        nearest=choice.nearest,
-        drift=drift,
-        decision=decision,
-        staying=given.fleet.staying,
-        leaving=given.fleet.leaving,
-        interruptions=interruptions,
-        late=given.rollout.late,
-        halted=given.rollout.halted,
-        revision=choice.revision,
-        capacity_problem=given.problem,
-        capacity_note=given.note,
-        purchase=planning.expect_purchase(
-            [worker for worker in given.fleet.staying if worker.unschedulable],
-            pools,
-            observed.node_pools,
-            spec.capacity.fallback_after_seconds,
-            now,
-        ),
-        backoff_seconds=given.pause_seconds,
+    purchase = planning.expect_purchase(
+        [worker for worker in given.fleet.staying if worker.unschedulable],
+        pools,
+        observed.node_pools,
+        spec.capacity.fallback_after_seconds,
+        now,
     )
-    said = conditions.judge(found)
+    said = conditions.judge(
+        conditions.Findings(observed, choice, given, decision, interruptions, measured, drift, purchase)
+    )
     changed = observed.memory.scaling.desired not in {None, decision.desired}
     gpus = choice.layout.gpus_per_replica if choice.layout else 0
     dollars = capacity.dollars_per_hour(observed.workers, pools, gpus)
