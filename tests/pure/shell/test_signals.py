@@ -90,6 +90,13 @@ def test_by_default_every_worker_is_looked_at_and_nobody_is_asked_to_wake():
     assert signals.waker is None
 
 
+def test_a_query_that_nobody_asks_is_told():
+    asleep = record(spec={"autoscaling": {"wake": {"query": "up"}}}, status={"desiredReplicas": 0})
+    assert [told.code for told in choose(SETTINGS).problems(asleep)] == ["WakeQueryIgnored"]
+    assert choose(SETTINGS).problems(record(spec={}, status={"desiredReplicas": 0})) == ()
+    assert choose(THROUGH).problems(asleep) == ()
+
+
 def test_through_prometheus_only_workers_that_leave_are_looked_at_directly():
     signals = choose(THROUGH)
     assert isinstance(signals.source, Newest)

@@ -141,7 +141,8 @@ class DeploymentLoop:
         self._memory = plan.memory
         self._all.metrics.deployments.show(self._subject.namespace, self._subject.name, numbers_of(plan))
         await self._spoken()
-        events = (*plan.events, *self._news(failures))
+        told = (*failures, *self._all.signals.problems(record))
+        events = (*plan.events, *self._news(told))
         self._speaking = asyncio.create_task(self._speak(events, plan, observed, record, now))
         if plan.finished:
             await self._spoken()

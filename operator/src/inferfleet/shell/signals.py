@@ -16,7 +16,7 @@ from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.scrape import Scraper
 from inferfleet.telemetry.source import Newest, Source, Target
 from inferfleet.telemetry.workers import WorkerClient
-from inferfleet.values import EngineSample, labels
+from inferfleet.values import EngineSample, Reason, labels
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +79,15 @@ class Signals:
 
     def wakes(self, record: DeploymentRecord, now: float) -> bool:
         """Whether somebody wants this deployment to have a replica."""
-        if self.waker is None and wake_query(record):
-            log.warning("%s: spec.autoscaling.wake.query needs --prometheus-url", record.key)
         asked = self.waker is not None and self.waker.wanted(record.key)
         return asked or is_called(record, now)
+
+    def problems(self, record: DeploymentRecord) -> tuple[Reason, ...]:
+        """What a deployment asks for, and nobody here can do."""
+        if self.waker is None and wake_query(record):
+            needs = "spec.autoscaling.wake.query is not asked: the operator runs without --prometheus-url"
+            return (Reason("WakeQueryIgnored", needs),)
+        return ()
 
     async def run(self) -> Never:
         """Keep all of it current."""
