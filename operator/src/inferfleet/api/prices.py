@@ -12,6 +12,7 @@ from inferfleet.api.gpupool import Prices
 from inferfleet.api.resource import Part, SpecError
 from inferfleet.values import CapacityType, Price
 
+PRICE_LIST: Final = "inferfleet-prices"
 PRICES_KEY: Final = "prices.yaml"
 
 

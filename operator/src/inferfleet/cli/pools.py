@@ -7,12 +7,13 @@ from typing import Any
 import click
 from rich.table import Table
 
-from inferfleet.api import GPUPool
+from inferfleet.api import PRICE_LIST, GPUPool, read_prices
+from inferfleet.capacity import with_prices
 from inferfleet.cli.cluster import ask, console
-from inferfleet.cluster.client import NOT_FOUND, ApiFailure, ApiServer
+from inferfleet.cluster.client import FORBIDDEN, NOT_FOUND, ApiFailure, ApiServer
 from inferfleet.cluster.project import gpus_taken, project_gpu_use, project_node
 from inferfleet.cluster.project_node_pools import project_node_pool
-from inferfleet.cluster.resources import GPU_POOLS, NODE_POOLS, NODES, PODS, Resource
+from inferfleet.cluster.resources import CONFIG_MAPS, GPU_POOLS, NODE_POOLS, NODES, PODS, Resource
 from inferfleet.planning import discover_pools
 from inferfleet.values import Pool
 
@@ -20,21 +21,26 @@ GIB = 2**30
 
 
 async def find_pools(api: ApiServer) -> tuple[Pool, ...]:
-    """Discover pools as a pass does, from one look at nodes, pods and GPUPools."""
+    """Discover pools as a pass does, from one look at nodes, pods, GPUPools and the price list."""
     nodes = await api.get(NODES.path())
     pods = await api.get(PODS.path(), {"fieldSelector": "spec.nodeName!="})
     uses = [use for raw in pods["items"] if (use := project_gpu_use(raw))]
     specs = [GPUPool.parse(raw).to_values() for raw in await _optional(api, GPU_POOLS)]
     node_pools = [project_node_pool(raw) for raw in await _optional(api, NODE_POOLS)]
     known = [project_node(raw) for raw in nodes["items"]]
-    return discover_pools(known, specs, gpus_taken(uses, ()), node_pools)
+    found = discover_pools(known, specs, gpus_taken(uses, ()), node_pools)
+    lists = await _optional(api, CONFIG_MAPS, {"fieldSelector": f"metadata.name={PRICE_LIST}"})
+    return with_prices(found, [price for raw in lists for price in read_prices(raw)])
 
 
-async def _optional(api: ApiServer, resource: Resource) -> list[dict[str, Any]]:
+async def _optional(
+    api: ApiServer, resource: Resource, query: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """What a cluster need not have, or need not show to everybody."""
     try:
-        found: list[dict[str, Any]] = (await api.get(resource.path()))["items"]
+        found: list[dict[str, Any]] = (await api.get(resource.path(), query))["items"]
     except ApiFailure as failure:
-        if failure.status == NOT_FOUND:
+        if failure.status in {FORBIDDEN, NOT_FOUND}:
             return []
         raise
     return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from inferfleet.api import GPUPool, SpecError, read_prices
+from inferfleet.api import PRICE_LIST, GPUPool, SpecError, read_prices
 from inferfleet.cluster import resources
 from inferfleet.cluster.informer import Kind
 from inferfleet.cluster.project import PodRecord, key_of, project_gpu_use, project_node, project_pod
@@ -29,7 +29,6 @@ ABOUT: Final = "involvedObject.kind="
 CLUSTER_EVENTS: Final = "default"
 # where the operator lives unless it is told, and its price list there
 HOME: Final = "inferfleet-system"
-PRICE_LIST: Final = "inferfleet-prices"
 PLACED: Final = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
 
