@@ -82,7 +82,6 @@ MEMORY = Memory(
     scaling=ScalingMemory(desired=3, changed_at=NOW - 60, tokens_per_second_per_replica=2000.5),
     capacity=CapacityMemory(
         losses=((SPOT_A, NOW - 30.5),),
-        fallback_until=NOW + 600,
         spot_short_since=NOW - 10,
         targets=((CapacityType.SPOT, 2), (CapacityType.ON_DEMAND, 1)),
         failures=(NOW - 5,),

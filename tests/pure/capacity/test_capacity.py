@@ -149,8 +149,7 @@ FULL = replace(ALL, max_nodes=4)
         (spot_in("b", 3), ALL, 1),
         (spot_in("a", 3), ALL, 3),
         ((*spot_in("a", 1), *spot_in("b", 2)), ALL, 2),
-        ((*spot_in("a", 2), *spot_in("b", 1, ready=False)), ALL, 2),
-        ((*spot_in("a", 1, ready=False), *spot_in("b", 2)), ALL, 2),
+        ((*spot_in("a", 2), *spot_in("b", 1, ready=False)), ALL, 3),
         (spot_in("a", 3), replace(FULL, offers=(offer(OD, free=0), offer(SPOT))), 1),
         (spot_in("a", 3), replace(FULL, offers=(offer(OD, free=2), offer(SPOT))), 3),
     ],
@@ -158,8 +157,7 @@ FULL = replace(ALL, max_nodes=4)
         "the others are elsewhere",
         "half of those beside it are likely to follow",
         "one beside it",
-        "those that start elsewhere count",
-        "those that start beside it do not",
+        "what starts does not count",
         "no more than there is room for",
         "as far as there is room",
     ],
@@ -168,23 +166,28 @@ def test_one_interruption_casts_suspicion_on_its_zone(
     others: tuple[Worker, ...], offers: Pool, expected: int
 ) -> None:
     allocation = ask(5, (*workers(od=1), *others), pool=offers, lost=interrupted(NOW))
-    assert kinds(allocation).split() == ["on-demand"] * expected
-    held = (*workers(od=1 + expected), *others)
+    assert kinds(allocation).count("on-demand") == expected
+    new = [worker(f"new{n}", kind, zone, ready=False) for n, (kind, zone) in enumerate(placed(allocation))]
+    held = (*workers(od=1), *others, *new)
     full = tuple(replace(o, free_gpus=0) if o.capacity_type is OD else o for o in offers.offers)
     again = ask(5, held, pool=replace(offers, offers=full), memory=allocation.memory, lost=interrupted(NOW))
     assert (again.placements, again.surplus) == ((), ()), "they are not let go because they took the room"
     over = ask(5, held, pool=offers, memory=allocation.memory)
-    certain = 4 - sum(w.ready or w.offer.zone == "b" for w in others)
-    assert dict(over.surplus).get(OD, 0) == expected - certain, (
+    missing = 4 - sum(w.ready for w in others)
+    assert dict(over.surplus).get(OD, 0) == expected - missing, (
         "without suspicion only what is missing is held"
     )
 
 
-def test_lost_spot_is_covered_by_on_demand_at_once() -> None:
+def test_lost_spot_is_covered_by_on_demand_at_once_and_asked_for_elsewhere() -> None:
     allocation = ask(3, (*workers(od=1), *spot_in("b", 1)), lost=interrupted(NOW))
-    assert kinds(allocation) == "on-demand"
-    assert allocation.memory.fallback_until == NOW + 600
+    assert placed(allocation) == [(OD, "a"), (SPOT, "b")]
     assert allocation.mix.covered == 1
+    coming = (*workers(od=2), *spot_in("b", 1), worker("new", SPOT, "b", ready=False))
+    waiting = ask(3, coming, memory=allocation.memory)
+    assert (waiting.placements, waiting.surplus) == ((), ())
+    there = (*workers(od=2), *spot_in("b", 2))
+    assert ask(3, there, memory=allocation.memory).surplus == ((OD, 1),), "the hold keeps no stand-in"
 
 
 def test_without_fallback_lost_spot_is_bought_as_spot_in_another_zone() -> None:
@@ -192,48 +195,59 @@ def test_without_fallback_lost_spot_is_bought_as_spot_in_another_zone() -> None:
     assert placed(allocation) == [(SPOT, "b")]
 
 
-def test_a_stand_in_takes_spot_elsewhere_if_only_that_has_room() -> None:
-    narrow = pool(offer(OD, free=0), offer(SPOT), offer(SPOT, "b"))
-    assert placed(ask(2, workers(od=1), pool=narrow, lost=interrupted(NOW))) == [(SPOT, "b")]
+ONE_ZONE = pool(offer(OD), offer(SPOT))
 
 
-def test_the_stand_in_is_held_and_no_spot_is_bought_meanwhile() -> None:
-    memory = CapacityMemory(losses=interrupted(NOW - 300), fallback_until=NOW + 300)
-    allocation = ask(3, workers(od=2, spot=1), memory=memory)
+def test_where_spot_was_lost_or_denied_none_is_asked_for_within_the_hold() -> None:
+    memory = CapacityMemory(losses=interrupted(NOW - 300))
+    allocation = ask(3, workers(od=2, spot=1), pool=ONE_ZONE, memory=memory)
     assert (allocation.placements, allocation.surplus) == ((), ())
+    growing = ask(5, workers(od=2, spot=1), pool=ONE_ZONE, memory=memory)
+    assert kinds(growing) == "on-demand on-demand"
 
 
 def test_a_shorter_hold_in_the_spec_counts_at_once() -> None:
-    before = ask(4, workers(od=4), memory=CapacityMemory(losses=interrupted(NOW - 300)))
-    assert (kinds(before), before.memory.fallback_until) == ("", NOW + 300)
+    before = ask(4, workers(od=4), pool=ONE_ZONE, memory=CapacityMemory(losses=interrupted(NOW - 300)))
+    assert kinds(before) == ""
     shorter = replace(spec(), fallback_hold_seconds=45)
-    assert kinds(ask(4, workers(od=4), memory=before.memory, spec=shorter)) == "spot"
+    assert kinds(ask(4, workers(od=4), pool=ONE_ZONE, memory=before.memory, spec=shorter)) == "spot"
 
 
-def test_after_the_hold_one_spot_replica_is_tried_while_the_stand_ins_stay() -> None:
+def test_after_the_hold_one_replica_tries_the_zone_and_once_it_has_a_node_the_rest_follow() -> None:
     memory = CapacityMemory(losses=interrupted(NOW - 700))
-    allocation = ask(4, workers(od=4), memory=memory)
+    allocation = ask(4, workers(od=4), pool=ONE_ZONE, memory=memory)
     assert (kinds(allocation), allocation.surplus) == ("spot", ())
-    trying = (*workers(od=4), worker("try", SPOT, "b", ready=False))
-    allocation = ask(4, trying, memory=memory)
-    assert (allocation.placements, allocation.surplus) == ((), ())
+    trying = worker("try", SPOT, ready=False, node=None, created_at=NOW - 60)
+    waiting = ask(4, (*workers(od=4), trying), pool=ONE_ZONE, memory=memory)
+    assert (waiting.placements, waiting.surplus) == ((), ())
+    joined = replace(trying, pods=(replace(trying.leader, node="node"),))
+    following = ask(4, (*workers(od=4), joined), pool=ONE_ZONE, memory=memory)
+    assert (kinds(following), following.surplus) == ("spot spot", ()), "stand-ins stay until spot is Ready"
+
+
+def test_who_was_there_before_the_loss_says_nothing_of_what_the_zone_has_now() -> None:
+    memory = CapacityMemory(losses=interrupted(NOW - 700))
+    assert kinds(ask(4, workers(od=3, spot=1), pool=ONE_ZONE, memory=memory)) == "spot"
+
+
+def test_zones_that_have_not_failed_are_asked_for_all_that_is_missing() -> None:
+    memory = CapacityMemory(losses=interrupted(NOW - 60))
+    assert placed(ask(4, workers(od=4), memory=memory)) == [(SPOT, "b")] * 3
 
 
 def test_stand_ins_do_not_keep_the_target_from_being_met() -> None:
-    assert kinds(ask(3, workers(od=1), spec=spec(base=0))) == "spot spot"
+    assert kinds(ask(3, workers(od=1), spec=spec(base=0))) == "spot spot spot"
 
 
-def test_each_spot_replica_that_is_ready_sends_one_stand_in_home_and_the_next_is_tried() -> None:
-    allocation = ask(4, workers(od=4, spot=1), memory=CapacityMemory(losses=interrupted(NOW - 700)))
-    assert (kinds(allocation), allocation.surplus) == ("spot", ((OD, 1),))
-
-
-def test_as_many_spot_replicas_are_tried_at_once_as_are_ready() -> None:
+def test_what_no_zone_may_be_asked_for_is_bought_on_demand() -> None:
     memory = CapacityMemory(losses=interrupted(NOW - 700))
-    assert kinds(ask(7, workers(od=5, spot=2), memory=memory)) == "spot spot"
-    assert kinds(ask(5, workers(od=2, spot=3), memory=memory)) == "spot"
-    trying = (*workers(od=5, spot=2), worker("try", SPOT, "b", ready=False))
-    assert kinds(ask(7, trying, memory=memory)) == "spot"
+    allocation = ask(5, workers(od=1, spot=1), pool=ONE_ZONE, memory=memory)
+    assert kinds(allocation) == "on-demand on-demand spot"
+
+
+def test_each_spot_replica_that_is_ready_sends_one_stand_in_home() -> None:
+    allocation = ask(4, workers(od=4, spot=1), memory=CapacityMemory(losses=interrupted(NOW - 700)))
+    assert allocation.surplus == ((OD, 1),)
 
 
 def test_spot_that_finds_no_node_is_given_up_after_a_while() -> None:
@@ -241,7 +255,7 @@ def test_spot_that_finds_no_node_is_given_up_after_a_while() -> None:
     allocation = ask(2, (*workers(od=1), stuck))
     assert [w.name for w, _ in allocation.given_up] == ["stuck"]
     assert "0/4 nodes are available" in allocation.given_up[0][1].message
-    assert kinds(allocation) == "on-demand"
+    assert placed(allocation) == [(OD, "a"), (SPOT, "b")]
     young = replace(stuck, pods=(replace(stuck.leader, created_at=NOW - 100),))
     allocation = ask(2, (*workers(od=1), young))
     assert (allocation.given_up, allocation.placements) == ((), ())

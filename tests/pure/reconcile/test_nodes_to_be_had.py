@@ -43,12 +43,14 @@ def test_denied_spot_is_reported_then_covered_by_on_demand_then_tried_again_and_
     assert "Insufficient nvidia.com/gpu" in reason.message
     assert len(world.endpoints) == 1
     world.run_until(lambda w: len(w.endpoints) == 2, 200)
-    assert [worker.offer.capacity_type for worker in world.staying] == [ON_DEMAND, ON_DEMAND]
+    assert len(of_type(world, ON_DEMAND)) == 2
+    assert [worker.offer.zone for worker in of_type(world, SPOT)] == ["zone-b"], "the other zone is tried"
     assert world.now - world.plans[0][0] < 150, "on-demand covers soon after the time to fall back"
-    world.nodes["spot"] = gpu_node("spot", SPOT, "zone-b")
     world.checks.append(lambda w, _made: at_least(w, 2))
+    world.run(200)
+    world.nodes["spot"] = gpu_node("spot", SPOT, "zone-b")
     world.run(300)
-    assert not of_type(world, SPOT), "on-demand is held for a while"
+    assert not of_type(world, SPOT), "zones that denied it are left alone for a while"
     world.run_until(lambda w: len(of_type(w, SPOT)) == 1 and len(w.workers) == 2, 900)
     assert_fixed_point(world)
 

@@ -165,8 +165,8 @@ def test_ours_loses_nothing_to_a_scale_down():
 
 @pytest.mark.parametrize("provider", [Provider.AWS, Provider.GKE])
 def test_ours_flees_from_spot_where_a_count_alone_loses(provider: Provider):
-    made = on_spot(scenario(constant(1.0, 3600.0), provider=provider), a=0.1, b=0.1)
-    ours, peer = simulate(made, None, 2), simulate(made, fixed(3), 2)
+    made = on_spot(scenario(constant(1.0, 3600.0), provider=provider), a=0.6, b=0.6)
+    ours, peer = simulate(made, None, 4), simulate(made, fixed(3), 4)
     assert peer.lost > 0
     assert ours.lost < peer.lost
     assert ours.slo_attainment > peer.slo_attainment

@@ -66,7 +66,7 @@ class Fallback(Part):
     after: Duration = "2m"
     """How long spot may be short before on-demand is bought. A lost node does not wait."""
     hold: Duration = "10m"
-    """How long that on-demand is kept at least before spot is tried again."""
+    """How long spot is left alone in a zone where it was lost or denied. Other zones are asked at once."""
 
 
 class Capacity(Part):

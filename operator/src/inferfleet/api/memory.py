@@ -61,7 +61,6 @@ def capacity_status(
             for offer, at in memory.losses[-LOSSES_KEPT:]
         ],
         failures=[timestamp(at) for at in memory.failures[-FAILURES_KEPT:]],
-        fallback_until=maybe_timestamp(memory.fallback_until),
         spot_short_since=maybe_timestamp(memory.spot_short_since),
     )
 
@@ -102,7 +101,6 @@ def _capacity(capacity: written.CapacityStatus) -> CapacityMemory:
             (OfferKey(loss.pool, loss.capacity_type, loss.zone), instant(loss.at)) for loss in capacity.losses
         ),
         failures=tuple(instant(at) for at in capacity.failures),
-        fallback_until=maybe_instant(capacity.fallback_until),
         spot_short_since=maybe_instant(capacity.spot_short_since),
         targets=tuple((target.capacity_type, target.replicas) for target in capacity.targets),
     )

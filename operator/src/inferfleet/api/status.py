@@ -93,8 +93,6 @@ class CapacityStatus(StatusPart):
     """Recent losses, by which zones are ranked."""
     failures: list[Timestamp] = []
     """When replicas ended by themselves, for the backoff of their replacement."""
-    fallback_until: Timestamp | None = None
-    """Until when on-demand bought for missing spot is kept."""
     spot_short_since: Timestamp | None = None
     """Since when spot is short."""
 

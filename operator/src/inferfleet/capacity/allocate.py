@@ -70,15 +70,15 @@ def allocate(need: Need, memory: CapacityMemory, now: float) -> Allocation:
         need.gpus_per_replica,
         now,
         grows=need.pool.max_nodes is None or need.pool.nodes < need.pool.max_nodes,
+        hold_seconds=need.spec.fallback_hold_seconds if need.spec.fallback else None,
     )
     given_up = tuple(
         (worker, _give_up_reason(worker)) for worker in stuck if _has_better(worker, need, market)
     )
     gone = {worker.name for worker, _ in given_up}
     staying = tuple(worker for worker in need.staying if worker.name not in gone)
-    until = _fallback_until(need.spec, losses, now)
     suspected = {offer for offer, _ in need.lost}
-    wanted = mix(need.target, need.spec, staying, market, holding=until is not None, suspected=suspected)
+    wanted = mix(need.target, need.spec, staying, market, suspected)
     placements = _place(wanted, staying, market)
     have = Counter(worker.offer.capacity_type for worker in staying)
     return Allocation(
@@ -93,7 +93,6 @@ def allocate(need: Need, memory: CapacityMemory, now: float) -> Allocation:
         memory=replace(
             memory,
             losses=losses,
-            fallback_until=until,
             spot_short_since=(memory.spot_short_since or now) if wanted.covered else None,
             targets=tuple((kind, wanted.wanted(kind)) for kind in CapacityType),
         ),
@@ -121,42 +120,17 @@ def _give_up_reason(worker: Worker) -> Reason:
     return Reason("OfferGivenUp", f"{worker.name} found no {worker.offer.capacity_type} node: {said}")
 
 
-def _fallback_until(spec: CapacitySpec, losses: Sequence[tuple[OfferKey, float]], now: float) -> float | None:
-    """When on-demand that stands in for spot may go back: a while after the last loss of spot.
-
-    It is asked anew in each pass, so that another hold in the spec counts at once.
-    """
-    if not spec.fallback:
-        return None
-    spot = (at for offer, at in losses if offer.capacity_type is CapacityType.SPOT)
-    until = max((at + spec.fallback_hold_seconds for at in spot), default=0.0)
-    return until if until > now else None
-
-
 def _place(wanted: Mix, staying: Sequence[Worker], market: Market) -> tuple[Placement, ...]:
     """Stable capacity first, so that the floor stands before anything else is bought."""
     have = Counter(worker.offer.capacity_type for worker in staying)
     placements: list[Placement] = []
     for kind in (CapacityType.RESERVED, CapacityType.ON_DEMAND, CapacityType.SPOT):
         for _ in range(wanted.wanted(kind) - have[kind]):
-            offer = market.best(_candidates(kind, wanted, market))
+            offer = market.best(filter(market.invited, market.of(kind)))
             if offer is not None:
                 placements.append(Placement(offer, _place_reason(offer, wanted, market)))
                 market.take(offer)
     return tuple(placements)
-
-
-def _candidates(kind: CapacityType, wanted: Mix, market: Market) -> tuple[Offer, ...]:
-    """The offers of the type; for a stand-in also spot elsewhere, where only that has room now."""
-    offers = market.of(kind)
-    if kind is CapacityType.ON_DEMAND and wanted.covered and not any(map(market.free_replicas, offers)):
-        elsewhere = tuple(
-            offer
-            for offer in market.of(CapacityType.SPOT)
-            if market.free_replicas(offer) and not market.is_cooling(offer)
-        )
-        return elsewhere or offers
-    return offers
 
 
 def _place_reason(offer: Offer, wanted: Mix, market: Market) -> Reason:

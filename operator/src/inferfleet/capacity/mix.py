@@ -45,44 +45,32 @@ def mix(
     spec: CapacitySpec,
     staying: Sequence[Worker],
     market: Market,
-    *,
-    holding: bool,
-    suspected: Collection[OfferKey] = (),
+    suspected: Collection[OfferKey],
 ) -> Mix:
     """Divide `target` replicas over the types.
 
     What is reserved is paid for, so it comes first and counts towards the base. Above the on-demand base the
-    spot share holds; the over-provision comes on top. While `holding` after a loss of spot, on-demand stands
-    in for what is missing; after that one spot replica is tried, then as many again as are Ready, and each
-    that is Ready sends one on-demand replica home. READY spot counts, not asked-for spot. `suspected` are the
-    offers where one is being interrupted now: the others there are likely to follow.
+    spot share holds; the over-provision comes on top. READY spot counts, not asked-for spot: within the hold
+    after a loss on-demand is bought for all that is not Ready, and each that is Ready sends one home, then
+    and later. Meanwhile spot is asked for wherever the market invites it. `suspected` are the offers where
+    one is being interrupted now: the others there are likely to follow.
     """
     nominal = _nominal(target, spec, staying, market)
-    if not (spec.fallback and nominal.spot and market.of(CapacityType.ON_DEMAND)):
-        return _with_extra(nominal, spec, staying, market)
-    spot = [worker for worker in staying if worker.offer.capacity_type is CapacityType.SPOT]
-    ready = sum(worker.ready for worker in spot)
-    on_demand = sum(worker.offer.capacity_type is CapacityType.ON_DEMAND for worker in staying)
-    standing_in = on_demand - nominal.on_demand
     full = _with_extra(nominal, spec, staying, market)
-    if holding:
-        counted = sum(_counts(worker, suspected, market) for worker in spot)
-        missing = max(0, nominal.spot - counted)
+    if not (nominal.spot and market.is_hedged):
+        return full
+    spot = [worker for worker in staying if worker.offer.capacity_type is CapacityType.SPOT]
+    asked = min(full.spot, len(spot) + sum(map(market.invited, market.of(CapacityType.SPOT))))
+    missing = max(0, nominal.spot - sum(worker.ready for worker in spot))
+    on_demand = sum(worker.offer.capacity_type is CapacityType.ON_DEMAND for worker in staying)
+    standing_in = max(0, on_demand - nominal.on_demand)
+    covered = max(min(standing_in, missing), nominal.spot - asked)
+    if market.is_short:
         suspects = sum(worker.ready and worker.offer in suspected for worker in spot)
         had = max(0, standing_in - missing) + market.room(CapacityType.ON_DEMAND)
         covered = min(nominal.spot, missing + min(math.ceil(SUSPECT_SHARE * suspects), had))
-        return _cover(nominal, min(full.spot, len(spot)), covered, "spot is short")
-    if standing_in > 0 and ready < nominal.spot:
-        covered = min(standing_in, nominal.spot - ready)
-        needed = nominal.spot - covered
-        tried = min(nominal.spot, needed + max(1, ready)) if ready >= needed else needed
-        return _cover(nominal, min(full.spot, max(tried, len(spot))), covered, "spot is being tried again")
-    return full
-
-
-def _counts(worker: Worker, suspected: Collection[OfferKey], market: Market) -> bool:
-    """Whether a spot replica counts while spot is short: one that starts where it was lost may never come."""
-    return worker.ready or not (worker.offer in suspected or market.is_avoided(worker.offer))
+    note = f"spot is short: on-demand stands in for {covered}" if covered else nominal.note
+    return Mix(nominal.reserved, asked, nominal.on_demand + covered, covered, note)
 
 
 def _nominal(target: int, spec: CapacitySpec, staying: Sequence[Worker], market: Market) -> Mix:
@@ -126,8 +114,3 @@ def _with_extra(nominal: Mix, spec: CapacitySpec, staying: Sequence[Worker], mar
     lump = max(-(-nominal.spot // max(1, len(zones))), min(nominal.spot, max(there.values(), default=0)))
     extra = spec.spot_overprovision.of(lump)
     return Mix(nominal.reserved, nominal.spot + extra, nominal.on_demand, note=nominal.note)
-
-
-def _cover(nominal: Mix, spot: int, covered: int, note: str) -> Mix:
-    on_demand = nominal.on_demand + covered
-    return Mix(nominal.reserved, spot, on_demand, covered, f"{note}: on-demand stands in for {covered}")

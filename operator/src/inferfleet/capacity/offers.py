@@ -70,15 +70,21 @@ def is_cooling(offer: OfferKey, losses: Losses, now: float) -> bool:
 
 @dataclass(slots=True)
 class Market:
-    """The offers during one allocation, with a ledger of what the allocation itself has taken so far."""
+    """The offers during one allocation, with a ledger of what the allocation itself has taken so far.
+
+    `hold_seconds` is how long spot is left alone where it failed, None where nothing stands in for it;
+    `joined` says of each offer when the youngest of our replicas that have a node there was created.
+    """
 
     offers: tuple[Offer, ...]
     losses: Losses
     gpus_per_replica: int
     now: float
     grows: bool = False
+    hold_seconds: float | None = None
     taken: dict[OfferKey, int] = field(default_factory=dict)
     ours: dict[OfferKey, int] = field(default_factory=dict)
+    joined: dict[OfferKey, float] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -90,13 +96,16 @@ class Market:
         now: float,
         *,
         grows: bool = False,
+        hold_seconds: float | None = None,
     ) -> Market:
         """Count our replicas by offer; those without a node yet will take GPUs that still look free."""
-        market = cls(offers, losses, gpus_per_replica, now, grows)
+        market = cls(offers, losses, gpus_per_replica, now, grows, hold_seconds)
         for worker in workers:
             market.ours[worker.offer] = market.ours.get(worker.offer, 0) + 1
             if not worker.placed:
                 market.taken[worker.offer] = market.taken.get(worker.offer, 0) + gpus_per_replica
+            else:
+                market.joined[worker.offer] = max(market.joined.get(worker.offer, 0.0), worker.created_at)
         return market
 
     def of(self, capacity_type: CapacityType) -> tuple[Offer, ...]:
@@ -112,13 +121,35 @@ class Market:
         offers = self.of(capacity_type)
         return ANY_NUMBER if offers and self.grows else sum(map(self.free_replicas, offers))
 
+    @property
+    def is_hedged(self) -> bool:
+        """True if on-demand stands in for spot that is missing."""
+        return self.hold_seconds is not None and bool(self.of(CapacityType.ON_DEMAND))
+
+    @property
+    def is_short(self) -> bool:
+        """True within the hold after spot was lost or denied anywhere."""
+        return any(key.capacity_type is CapacityType.SPOT and self._holds(at) for key, at in self.losses)
+
+    def invited(self, offer: Offer) -> int:
+        """How many replicas may be asked of an offer.
+
+        Any number, but of spot that on-demand stands in for: none within the hold after it was lost or denied
+        there, then one to try it, and any number again once that one has its node.
+        """
+        key = key_of(offer)
+        failed = max((at for other, at in self.losses if other == key), default=None)
+        spot = offer.capacity_type is CapacityType.SPOT
+        if not (spot and self.is_hedged) or failed is None or self.joined.get(key, 0.0) > failed:
+            return ANY_NUMBER
+        return 0 if self._holds(failed) or self.taken.get(key) else 1
+
+    def _holds(self, at: float) -> bool:
+        return self.now < at + (self.hold_seconds or 0.0)
+
     def is_cooling(self, offer: Offer) -> bool:
         """True while the offer is avoided after a loss."""
-        return self.is_avoided(key_of(offer))
-
-    def is_avoided(self, offer: OfferKey) -> bool:
-        """The same of an offer that may be gone."""
-        return is_cooling(offer, self.losses, self.now)
+        return is_cooling(key_of(offer), self.losses, self.now)
 
     def best(self, offers: Iterable[Offer]) -> Offer | None:
         """The best of `offers`: not avoided, room now, few of ours and few losses, cheap."""

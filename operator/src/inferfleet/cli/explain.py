@@ -120,7 +120,10 @@ def _capacity(status: InferenceDeploymentStatus) -> Iterator[RenderableType]:
             for entry in capacity.placement
         ),
         ("cost", f"${status.cost.dollars_per_hour:g} per hour"),
-        *(("fallback", f"on-demand kept until {until}") for until in filter(None, [capacity.fallback_until])),
+        *(
+            ("fallback", f"spot is short since {since}")
+            for since in filter(None, [capacity.spot_short_since])
+        ),
         *(
             ("lost", f"{loss.capacity_type.value} {loss.zone or 'any zone'} of pool {loss.pool} at {loss.at}")
             for loss in capacity.losses

@@ -166,13 +166,11 @@ class ScalingDecision:
 class CapacityMemory:
     """What capacity carries from pass to pass, all of it kept in status.
 
-    `losses` are (offer, instant) pairs of interruptions and failed placements; `fallback_until` is when
-    on-demand bought for missing spot may go back; `failures` are the instants at which replicas ended by
-    themselves, for the backoff of their replacement.
+    `losses` are (offer, instant) pairs of interruptions and failed placements; `failures` are the instants
+    at which replicas ended by themselves, for the backoff of their replacement.
     """
 
     losses: tuple[tuple[OfferKey, float], ...] = ()
-    fallback_until: float | None = None
     spot_short_since: float | None = None
     targets: tuple[tuple[CapacityType, int], ...] = field(default=())
     failures: tuple[float, ...] = ()
