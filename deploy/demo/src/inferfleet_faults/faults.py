@@ -78,7 +78,7 @@ def announced(key: str, stage: Stage, *, beside: Callable[[Stage], str] = lambda
     stage.await_busy(victims)
     at = min([stage.taint(node, key) for node in nodes])
     watching.until("endpoints without them", lambda: watching.without_since(at, names) is not None, 60)
-    remark = beside(stage)
+    remark = beside(stage) or (f"{len(nodes)} nodes" if len(nodes) > 1 else "")
     time.sleep(max(0.0, at + NOTICES[key] - time.time()))
     in_flight = sum(stage.in_flight(pod) for pod in victims if pod.gone_at is None)
     for node in nodes:
@@ -118,7 +118,7 @@ def node_drained(stage: Stage) -> Happened:
     stage.scene.kube.kubectl("drain", node, "--delete-emptydir-data", selector, "--timeout=180s")
     drained = time.time() - at
     stage.untaint(node)
-    return Happened(at, (victim,), 1, remark=f"kubectl drain returned after {drained:.0f} s")
+    return Happened(at, (victim,), 1, remark=f"kubectl drain returned after {drained:.0f} s", waiting=True)
 
 
 def scaled_down(stage: Stage) -> Happened:
@@ -138,7 +138,7 @@ def rolled_out(stage: Stage) -> Happened:
     at = stage.patch_spec({"podTemplate": note})
     watching, names = stage.watching, frozenset(pod.name for pod in before)
     watching.until("the old out of the endpoints", lambda: watching.without_since(at, names) is not None, 300)
-    return Happened(at, tuple(before), len(before))
+    return Happened(at, tuple(before), len(before), waiting=True)
 
 
 def spot_denied(seconds: float, stage: Stage) -> Happened:
@@ -166,6 +166,8 @@ def _announced(title: str, key: str, replicas: int = 2) -> Fault:
 
 
 FAULTS: dict[str, Fault] = {
+    # first, while no zone is avoided: after a loss all spot is in the other one
+    "two-zones": _announced("spot of two zones announced 30 s ahead, then killed", AZURE, 3),
     "notice-120": _announced("spot node announced 120 s ahead, then killed", KARPENTER),
     "notice-30": _announced("spot node announced 30 s ahead, then killed", AZURE),
     "notice-15": _announced("spot node announced 15 s ahead, then killed", GKE),
@@ -176,7 +178,6 @@ FAULTS: dict[str, Fault] = {
         "the same 30 s, and the operator killed as the drain begins",
         partial(announced, AZURE, beside=Stage.kill_the_operator),
     ),
-    "two-zones": _announced("spot of two zones announced 30 s ahead, then killed", AZURE, 3),
     "scale-down": Fault("scale-down by one", scaled_down, replicas=3, on_spot=False),
     "rollout": Fault("rollout of a new pod template", rolled_out, on_spot=False),
     "denied": Fault("spot denied for ten minutes", partial(spot_denied, DENIED_SECONDS)),

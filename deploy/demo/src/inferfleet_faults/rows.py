@@ -20,7 +20,7 @@ class Happened:
     """What was done, and when.
 
     `victims` are the pods that had to go, `in_flight` what machines that died had in flight as they died.
-    `coming` counts the replicas that must come for them.
+    `coming` counts the replicas that must come for them. `waiting` victims serve until their replacements do.
     """
 
     at: float
@@ -28,6 +28,7 @@ class Happened:
     coming: int
     in_flight: int = 0
     remark: str = ""
+    waiting: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Row:
     on_demand_bought: int
     remark: str
     problems: tuple[str, ...]
+    waiting: bool = False
 
 
 def row(title: str, happened: Happened, watching: Watching, asked: Sequence[Asked], counted: int) -> Row:
@@ -77,6 +79,7 @@ def row(title: str, happened: Happened, watching: Watching, asked: Sequence[Aske
         on_demand_bought=sum(pod.capacity == "on-demand" for pod in new),
         remark=happened.remark,
         problems=tuple(f"{count} x {what}" for what, count in problems.most_common()),
+        waiting=happened.waiting,
     )
 
 
@@ -109,13 +112,20 @@ def markdown(rows: Sequence[Row]) -> str:
             one.retried,
             one.counted,
             _seconds(one.longest_request_seconds),
-            _seconds(one.endpoints_seconds),
+            _endpoints(one),
             _seconds(one.asked_seconds),
             _seconds(one.ready_seconds),
             one.on_demand_bought,
         )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
+
+
+def _endpoints(one: Row) -> str:
+    """When the last of the victims had left the endpoints: from the signal, or from its replacement on."""
+    if one.waiting and one.endpoints_seconds is not None and one.ready_seconds is not None:
+        return f"{_seconds(one.endpoints_seconds - one.ready_seconds)} after Ready"
+    return _seconds(one.endpoints_seconds)
 
 
 def _seconds(value: float | None) -> str:

@@ -135,9 +135,12 @@ class Stage:
         eventually("a young stream on the node that goes", busy, seconds=120, every=0.2)
 
     def _load(self, pod: Pod) -> tuple[int, int]:
-        """Requests in flight and their tokens so far."""
-        with urllib.request.urlopen(f"http://{pod.ip}:8001/state", timeout=5) as answer:
-            held = json.load(answer)["in_flight"]
+        """Requests in flight and their tokens so far; none where nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://{pod.ip}:8001/state", timeout=5) as answer:
+                held = json.load(answer)["in_flight"]
+        except OSError:
+            return 0, 0
         return int(held["requests"]), int(held["tokens"])
 
     def kill_the_operator(self) -> str:
