@@ -14,7 +14,7 @@ from scraped_fleet import NOTICE, SCRAPE_SECONDS, Fleet, Scraped, Worker, scrapi
 
 from inferfleet.telemetry.prometheus import Prometheus, PrometheusSource, Waker
 from inferfleet.telemetry.workers import WorkerClient
-from inferfleet.values import EngineSample
+from inferfleet.values import Buckets, EngineSample
 from inferfleet_wire import LostCause, Phase
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -99,13 +99,13 @@ async def test_both_sources_give_the_same_samples(fleet: Fleet, scraped: Scraped
     # the comparison above proves nothing unless the values are there
     busy, several = through["chat", "busy"], through["chat", "ranks"]
     assert (busy.running, busy.waiting, busy.generation_tokens_total) == (2, 4, 1083)
-    assert busy.ttft_buckets[-1] == (math.inf, 2)
+    assert busy.ttft_buckets.total == 2
     assert several.requests_total == 22
     assert (several.request_prompt_tokens_total, several.request_output_tokens_total) == (1400, 160)
     assert (several.running, several.kv_usage, several.kv_cache_tokens) == (3, 0.25, 3200)
     assert (several.lost_total, several.gate_phase) == (3, "closing")
     assert several.notices == (("interruption", 2_000_000_000.5, "aws"), ("interruption", None, "gcp"))
-    assert through["chat", "old"].itl_buckets == ((0.1, 7), (math.inf, 9))
+    assert through["chat", "old"].itl_buckets == Buckets((0.1, math.inf), (7, 9))
 
 
 async def test_a_query_wakes_those_for_whom_requests_wait(scraped: Scraped):

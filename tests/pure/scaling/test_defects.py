@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scaling_cases import AT_ONCE, NOW, SPEC, each, fleet, sample, scope, settled, steady, walk, worker
 
 from inferfleet.scaling import decide
+from inferfleet.values import Buckets
 
 
 @settings(deadline=None)
@@ -60,7 +61,7 @@ def test_latencies_of_the_past_do_not_double_the_fleet_again_and_again() -> None
         left = max(0.0, 60.0 - (1.0 if ready == 2 else 2.0) * second / 4)
         arrived += 5
         late += 5 if left else 0
-        waits = tuple((bound, arrived if bound >= 10 else arrived - late) for bound in bounds)
+        waits = Buckets(bounds, tuple(arrived if bound >= 10 else arrived - late for bound in bounds))
         workers = (*fleet(2), *(worker(f"n{n}", ready=ready > 2, ready_since=NOW + 60) for n in range(2)))
         samples = tuple(
             sample(

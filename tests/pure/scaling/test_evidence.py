@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 from math import inf
 
 import pytest
@@ -14,7 +15,7 @@ from inferfleet.scaling import decide, fresh_samples
 from inferfleet.scaling.evidence import Load
 from inferfleet.scaling.flows import growth, record, within
 from inferfleet.scaling.latency import above, is_proven, percentile
-from inferfleet.values import EngineSample, Flow, Objectives, ScalingMemory
+from inferfleet.values import NO_BUCKETS, Buckets, EngineSample, Flow, Objectives, ScalingMemory
 
 # -- flows ---------------------------------------------------------------------------------------------------
 
@@ -60,10 +61,10 @@ def test_what_a_silent_replica_catches_up_on_is_no_burst() -> None:
 
 
 def test_a_restarted_engine_brings_its_counts_anew() -> None:
-    before = sample("w0", NOW, generation_tokens_total=900.0, ttft_buckets=((1.0, 90.0), (inf, 100.0)))
-    after = sample("w0", NOW + 5, generation_tokens_total=50.0, ttft_buckets=((1.0, 4.0), (inf, 5.0)))
+    before = sample("w0", NOW, generation_tokens_total=900.0, ttft_buckets=Buckets((1.0, inf), (90.0, 100.0)))
+    after = sample("w0", NOW + 5, generation_tokens_total=50.0, ttft_buckets=Buckets((1.0, inf), (4.0, 5.0)))
     (flow,) = spans((before,), (after,))
-    assert (flow.generated, flow.ttft) == (50.0, ((1.0, 4.0), (inf, 5.0)))
+    assert (flow.generated, flow.ttft) == (50.0, Buckets((1.0, inf), (4.0, 5.0)))
 
 
 def test_without_counters_of_requests_arrivals_and_what_is_inside_stand_in() -> None:
@@ -88,7 +89,7 @@ def test_the_newest_word_is_kept_and_fresh_only_for_a_while() -> None:
 
 # -- latencies -----------------------------------------------------------------------------------------------
 
-BUCKETS = ((0.5, 50.0), (1.0, 90.0), (2.0, 98.0), (inf, 100.0))
+BUCKETS = Buckets((0.5, 1.0, 2.0, inf), (50.0, 90.0, 98.0, 100.0))
 
 
 @pytest.mark.parametrize(
@@ -99,8 +100,8 @@ def test_percentiles_are_linear_within_a_bucket(share: float, seconds: float) ->
 
 
 def test_no_observation_has_no_percentile() -> None:
-    assert percentile((), 0.5) is None
-    assert percentile(((1.0, 0.0), (inf, 0.0)), 0.5) is None
+    assert percentile(NO_BUCKETS, 0.5) is None
+    assert percentile(Buckets((1.0, inf), (0.0, 0.0)), 0.5) is None
 
 
 @pytest.mark.parametrize(
@@ -115,15 +116,12 @@ def test_how_many_lie_above_an_objective(objective: float | None, many: float) -
 def test_a_percentile_lies_where_its_share_of_the_observations_lies(
     counts: list[float], share: float
 ) -> None:
-    total, cumulative = 0.0, []
-    for bound, count in zip((0.5, 1.0, 2.0, 4.0), counts, strict=True):
-        total += round(count, 3)
-        cumulative.append((bound, total))
-    value = percentile(tuple(cumulative), share)
+    buckets = Buckets((0.5, 1.0, 2.0, 4.0), tuple(accumulate(round(count, 3) for count in counts)))
+    total, value = buckets.total, percentile(buckets, share)
     if value is None:
         assert total == 0
     elif value > 0:
-        assert above(tuple(cumulative), value) == pytest.approx((1 - share) * total, abs=1e-6 * total + 1e-6)
+        assert above(buckets, value) == pytest.approx((1 - share) * total, abs=1e-6 * total + 1e-6)
 
 
 # -- capacity ------------------------------------------------------------------------------------------------
@@ -133,7 +131,7 @@ TIGHT = Objectives(percentile=90.0, ttft_seconds=1.0)
 
 def waits(late_share: float) -> object:
     """Histograms in which that share of the requests is late."""
-    return lambda came: {"ttft_buckets": ((1.0, came * (1 - late_share)), (inf, came))}
+    return lambda came: {"ttft_buckets": Buckets((1.0, inf), (came * (1 - late_share), came))}
 
 
 def capacity(**changes: object) -> float:

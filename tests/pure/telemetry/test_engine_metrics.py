@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from inferfleet.telemetry.engine_metrics import EngineMetrics, read_engine_metrics
+from inferfleet.values import Buckets
 
 BUSY = (Path(__file__).parent / "data" / "vllm-0.32-busy.prom").read_text()
 LEAST = "vllm:num_requests_running 1\nvllm:num_requests_waiting 2\n"
@@ -25,16 +26,16 @@ def test_a_busy_engine_is_read_whole():
     assert (metrics.prompt_tokens_total, metrics.generation_tokens_total) == (240, 1083)
     assert metrics.kv_usage == pytest.approx(0.001465, rel=1e-3)
     assert metrics.kv_cache_tokens == 1_048_576
-    assert metrics.ttft_buckets[0] == (0.001, 0)
-    assert metrics.ttft_buckets[-1] == (math.inf, 2)
-    assert metrics.itl_buckets[-1] == (math.inf, 1081)
+    assert (metrics.ttft_buckets.bounds[0], metrics.ttft_buckets.counts[0]) == (0.001, 0)
+    assert (metrics.ttft_buckets.bounds[-1], metrics.ttft_buckets.total) == (math.inf, 2)
+    assert metrics.itl_buckets.total == 1081
     assert metrics.requests_total == 0
 
 
 def test_buckets_rise_with_their_bounds():
     for buckets in (read(BUSY).ttft_buckets, read(BUSY).itl_buckets):
-        assert list(buckets) == sorted(buckets)
-        assert [count for _, count in buckets] == sorted(count for _, count in buckets)
+        assert list(buckets.bounds) == sorted(buckets.bounds)
+        assert list(buckets.counts) == sorted(buckets.counts)
 
 
 def test_waiting_by_reason_is_not_counted_as_waiting():
@@ -57,7 +58,7 @@ def test_data_parallel_ranks_are_summed_and_their_usage_is_their_mean():
 def test_names_of_older_releases_are_understood():
     text = LEAST + 'vllm:gpu_cache_usage_perc 0.5\nvllm:time_per_output_token_seconds_bucket{le="0.1"} 7\n'
     metrics = read(text)
-    assert (metrics.kv_usage, metrics.itl_buckets) == (0.5, ((0.1, 7),))
+    assert (metrics.kv_usage, metrics.itl_buckets) == (0.5, Buckets((0.1,), (7,)))
 
 
 def test_finished_requests_are_counted_over_all_reasons_with_the_tokens_of_their_prompts_and_outputs():
@@ -81,7 +82,7 @@ def test_whatever_a_model_is_called_its_engine_is_read(model: str):
     escaped = model.replace("\\", "\\\\").replace('"', '\\"')
     name = "vllm:time_to_first_token_seconds_bucket"
     line = f'{name}{{engine="0",model_name="{escaped}",le="0.5",more="{escaped}"}} 3.0 1700000000000\n'
-    assert read(LEAST + line).ttft_buckets == ((0.5, 3),)
+    assert read(LEAST + line).ttft_buckets == Buckets((0.5,), (3,))
 
 
 def test_what_is_missing_is_not_zero():
@@ -89,7 +90,7 @@ def test_what_is_missing_is_not_zero():
     assert metrics.prompt_tokens_total is None
     assert metrics.kv_usage is None
     assert metrics.kv_cache_tokens is None
-    assert metrics.ttft_buckets == ()
+    assert not metrics.ttft_buckets
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def settle(books: Books) -> tuple[Losses, tuple[Account, ...]]:
                 known = Account(name, sample.instance, sample.at, sample.in_flight)
                 _count(lost, known, sample.lost)
             kept[name] = Account(name, sample.instance, sample.at, sample.in_flight, sample.lost, known.cause)
-    accounts = (_due_to(kept[name], present[name], books.interruptions) for name in sorted(kept))
+    accounts = [_due_to(kept[name], present[name], books.interruptions) for name in sorted(kept)]
     return tuple((cause, lost[cause]) for cause in LossCause if lost[cause]), tuple(accounts)
 
 
@@ -100,6 +100,8 @@ def _count(lost: Counter[LossCause], account: Account, said: Sequence[tuple[str,
 
 def _due_to(account: Account, worker: Worker, interruptions: Mapping[str, Interruption]) -> Account:
     """The account with the cause to which a sudden end would be put down, were it to come now."""
+    if not (interruptions or worker.leaving):
+        return account
     cause = _cause(account.cause, worker, interruptions)
     return account if cause is account.cause else replace(account, cause=cause)
 

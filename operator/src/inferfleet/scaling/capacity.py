@@ -127,7 +127,7 @@ def _by_objectives(
         return _forgive(memory, capacity, most, news)
     if not FULL * capacity <= pace <= OVER * capacity or _is_growing(memory, news):
         return memory
-    tried = memory.tried + (news.ttft[-1][1] if news.ttft else 0.0)
+    tried = memory.tried + news.ttft.total
     missed = memory.missed + max(
         above(news.ttft, objectives.ttft_seconds), above(news.itl, objectives.itl_seconds)
     )

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import sub
 
-from inferfleet.values import EngineSample, Flow, Worker
+from inferfleet.values import NO_BUCKETS, Buckets, EngineSample, Flow, Worker
 
 STALE_SECONDS = 15.0
 """A sample older than this proves nothing: several scrapes in a row have failed by then."""
@@ -24,25 +25,23 @@ SPAN_SECONDS = 5.0
 KEEP_SECONDS = 60.0
 """How far back any law looks."""
 
-Buckets = tuple[tuple[float, float], ...]
 Flows = tuple[Flow, ...]
 
 
 def is_sane(sample: EngineSample) -> bool:
     """True if every number of the sample can be a measurement: NaN, infinite or negative ones cannot."""
-    numbers = (
+    told = (
         sample.running,
         sample.waiting,
-        sample.kv_usage,
-        sample.prompt_tokens_total,
-        sample.generation_tokens_total,
-        sample.arrivals_total,
-        sample.requests_total,
-        sample.request_prompt_tokens_total,
-        sample.request_output_tokens_total,
+        sample.kv_usage or 0.0,
+        sample.prompt_tokens_total or 0.0,
+        sample.generation_tokens_total or 0.0,
+        sample.arrivals_total or 0.0,
+        sample.requests_total or 0.0,
+        sample.request_prompt_tokens_total or 0.0,
+        sample.request_output_tokens_total or 0.0,
     )
-    told = list(filter(None, numbers))
-    return math.isfinite(sum(told)) and min(told, default=0.0) >= 0.0
+    return math.isfinite(sum(told)) and min(told) >= 0.0
 
 
 def newest(known: Iterable[EngineSample], new: Iterable[EngineSample]) -> dict[str, EngineSample]:
@@ -191,23 +190,20 @@ def _flow(at: float, seconds: float, *totals: float) -> Flow:
 
 def _growth_of(pairs: Sequence[tuple[Buckets, Buckets]]) -> Buckets:
     """The sum of how much cumulative histograms grew; one that shrank was restarted, and counts from 0."""
-    known = [(before, after) for before, after in pairs if after and len(before) == len(after)]
-    grown = [(before, after) for before, after in known if after[-1][1] != before[-1][1]]
-    if not grown:
-        return ()
+    known = [(before, after) for before, after in pairs if after and len(before.counts) == len(after.counts)]
+    grown = [(before, after) for before, after in known if after.counts[-1] != before.counts[-1]]
     more = _sum_of([after for _, after in grown])
-    less = _sum_of([before for before, after in grown if before[-1][1] <= after[-1][1]])
-    if len(less) != len(more):
+    less = _sum_of([before for before, after in grown if before.counts[-1] <= after.counts[-1]])
+    if len(less.counts) != len(more.counts):
         return more
-    return tuple((bound, new - old) for (bound, new), (_, old) in zip(more, less, strict=True))
+    return Buckets(more.bounds, tuple(map(sub, more.counts, less.counts)))
 
 
 def _sum_of(histograms: Sequence[Buckets]) -> Buckets:
     """The sum of histograms over the same bounds; those over other bounds than the last are left out."""
     told = [histogram for histogram in histograms if histogram]
     if not told:
-        return ()
-    columns = [tuple(zip(*histogram, strict=True)) for histogram in told]
-    bounds = columns[-1][0]
-    counts = [count for other, count in columns if other == bounds]
-    return tuple(zip(bounds, map(sum, zip(*counts, strict=True)), strict=True))
+        return NO_BUCKETS
+    bounds = told[-1].bounds
+    counts = [histogram.counts for histogram in told if histogram.bounds == bounds]
+    return Buckets(bounds, tuple(map(sum, zip(*counts, strict=True))))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, sqrt
 
-from inferfleet.scaling.flows import Buckets, Flows, latencies
-from inferfleet.values import Objectives
+from inferfleet.scaling.flows import Flows, latencies
+from inferfleet.values import Buckets, Objectives
 
 LONG_SECONDS = 60.0
 SHORT_SECONDS = 15.0
@@ -44,11 +44,11 @@ def percentile(buckets: Buckets, share: float) -> float | None:
 
     Beyond the last finite bound nothing is known but that: the bound itself is answered.
     """
-    total = buckets[-1][1] if buckets else 0.0
+    total = buckets.total
     if total <= 0:
         return None
     rank, lower, below = share * total, 0.0, 0.0
-    for bound, count in buckets:
+    for bound, count in zip(buckets.bounds, buckets.counts, strict=True):
         if count >= rank and count > below:
             return lower if bound == inf else lower + (bound - lower) * (rank - below) / (count - below)
         lower, below = bound, count
@@ -60,10 +60,10 @@ def above(buckets: Buckets, objective: float | None) -> float:
     if not buckets or objective is None:
         return 0.0
     lower, below = 0.0, 0.0
-    for bound, count in buckets:
+    for bound, count in zip(buckets.bounds, buckets.counts, strict=True):
         if bound >= objective:
             share = 0.0 if bound == inf else (objective - lower) / (bound - lower)
-            return buckets[-1][1] - below - share * (count - below)
+            return buckets.total - below - share * (count - below)
         lower, below = bound, count
     return 0.0
 
@@ -81,8 +81,8 @@ def judge(flows: Flows, objectives: Objectives, since: float | None) -> Latency:
     late = _over(ttft, objectives.ttft_seconds)
     slow = _over(itl, objectives.itl_seconds)
     known = [ratio for ratio in (late, slow) if ratio is not None]
-    proven_late = is_proven(above(long.ttft, objectives.ttft_seconds), _count(long.ttft), share, BURN)
-    proven_slow = is_proven(above(long.itl, objectives.itl_seconds), _count(long.itl), share, BURN)
+    proven_late = is_proven(above(long.ttft, objectives.ttft_seconds), long.ttft.total, share, BURN)
+    proven_slow = is_proven(above(long.itl, objectives.itl_seconds), long.itl.total, share, BURN)
     return Latency(
         ttft_seconds=ttft,
         itl_seconds=itl,
@@ -109,12 +109,8 @@ def _lasting(long: float | None, short: float | None, proven: bool) -> float:
     return min(long or 0.0, short or 0.0) if proven else 0.0
 
 
-def _count(buckets: Buckets) -> float:
-    return buckets[-1][1] if buckets else 0.0
-
-
 def _seen(buckets: Buckets) -> bool:
-    return _count(buckets) >= LEAST_SEEN
+    return buckets.total >= LEAST_SEEN
 
 
 def _over(seconds: float | None, objective: float | None) -> float | None:

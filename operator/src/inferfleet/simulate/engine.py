@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from inferfleet.simulate.meters import Meters
 from inferfleet.simulate.step_times import StepTimes
-from inferfleet.values import EngineSample
+from inferfleet.values import NO_BUCKETS, EngineSample
 
 WATERMARK: Final = 0.01
 """Share of the cache that admission leaves free, so that what was just admitted is not preempted at once."""
@@ -150,14 +150,16 @@ class Engine:
         yield from self._prefilling
         yield from (job for _, _, job in self._decoding)
 
-    def sample(self, at: float, now: float, gate_phase: str) -> EngineSample:
-        """What a scrape would read; `at` is the same instant on the operator's clock."""
+    def sample(self, at: float, now: float, gate_phase: str, *, by_token: bool = True) -> EngineSample:
+        """What a scrape would read; `at` is the same instant on the operator's clock.
+
+        `by_token` asks for the latencies of single tokens too, which change all the time.
+        """
         batch, done, meters = len(self._decoding), 0, self._meters
         if batch and self._steps and not self._mixed:
             since = self._times.steps_in(now - self._began, self._base, batch, self._context)
             done = min(int(since), self._steps)
-        more = batch * done
-        ttft_buckets, request_itl_buckets = meters.request_buckets
+        more, pace = batch * done, (now - self._began) / max(1, done)
         return EngineSample(
             worker=self.name,
             at=at,
@@ -170,9 +172,9 @@ class Engine:
             kv_cache_tokens=self._limits.kv_cache_tokens,
             in_flight=self.in_flight,
             gate_phase=gate_phase,
-            ttft_buckets=ttft_buckets,
-            itl_buckets=meters.itl_buckets(more, (now - self._began) / done if done else 0.0),
-            request_itl_buckets=request_itl_buckets,
+            ttft_buckets=meters.ttft.read(),
+            itl_buckets=meters.itl.read_with(pace, more) if by_token else NO_BUCKETS,
+            request_itl_buckets=meters.request_itl.read(),
             requests_total=meters.finished,
             request_prompt_tokens_total=meters.finished_prompt,
             request_output_tokens_total=meters.finished_output,

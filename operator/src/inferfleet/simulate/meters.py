@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from itertools import accumulate
 from math import inf
-from typing import Final, TypeAlias
+from typing import Final
 
-Buckets: TypeAlias = tuple[tuple[float, float], ...]
+from inferfleet.values import Buckets
 
 TTFT_BOUNDS: Final = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
@@ -22,11 +22,40 @@ ITL_BOUNDS: Final = (
 """Bucket bounds of vLLM's `inter_token_latency_seconds` and `request_time_per_output_token_seconds`."""
 
 
+class Tally:
+    """Counts by upper bound. They are summed when they are read, and that is kept until they change."""
+
+    __slots__ = ("_bounds", "_counts", "_read")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        """Nothing was counted."""
+        self._bounds = bounds
+        self._counts = [0] * len(bounds)
+        self._read: Buckets | None = None
+
+    def add(self, value: float, count: int = 1) -> None:
+        """Count a value so many times."""
+        self._counts[bisect_left(self._bounds, value)] += count
+        self._read = None
+
+    def read(self) -> Buckets:
+        """What an exposition would say."""
+        if self._read is None:
+            self._read = Buckets(self._bounds, tuple(accumulate(self._counts)))
+        return self._read
+
+    def read_with(self, value: float, count: int) -> Buckets:
+        """The same as if a value had been counted so many times more."""
+        counts = [*self._counts]
+        counts[bisect_left(self._bounds, value)] += count
+        return Buckets(self._bounds, tuple(accumulate(counts)))
+
+
 class Meters:
-    """Totals since the engine started. Buckets are summed when they are read, and kept until they change."""
+    """Totals since the engine started."""
 
     __slots__ = (
-        *("_itl_counts", "_kept", "_request_itl_counts", "_ttft_counts"),
+        *("itl", "request_itl", "ttft"),
         *("arrivals", "finished", "finished_output", "finished_prompt", "prompt_tokens", "tokens"),
     )
 
@@ -34,44 +63,21 @@ class Meters:
         """Nothing has happened."""
         self.arrivals = self.tokens = self.prompt_tokens = 0
         self.finished = self.finished_prompt = self.finished_output = 0
-        self._ttft_counts = [0] * len(TTFT_BOUNDS)
-        self._itl_counts = [0] * len(ITL_BOUNDS)
-        self._request_itl_counts = [0] * len(ITL_BOUNDS)
-        self._kept: tuple[Buckets, Buckets] | None = None
+        self.ttft, self.itl, self.request_itl = Tally(TTFT_BOUNDS), Tally(ITL_BOUNDS), Tally(ITL_BOUNDS)
 
     def decode(self, tokens: int, seconds_each: float) -> None:
         """So many tokens, each so long after the one before."""
         self.tokens += tokens
-        self._itl_counts[bisect_left(ITL_BOUNDS, seconds_each)] += tokens
+        self.itl.add(seconds_each, tokens)
 
     def start(self, prompt: int, ttft_seconds: float) -> None:
         """The first token of a request."""
         self.prompt_tokens += prompt
-        self._ttft_counts[bisect_left(TTFT_BOUNDS, ttft_seconds)] += 1
-        self._kept = None
+        self.ttft.add(ttft_seconds)
 
     def finish(self, prompt: int, output: int, itl_seconds: float) -> None:
         """The last token of a request."""
         self.finished += 1
         self.finished_prompt += prompt
         self.finished_output += output
-        self._request_itl_counts[bisect_left(ITL_BOUNDS, itl_seconds)] += 1
-        self._kept = None
-
-    def itl_buckets(self, more_tokens: int, seconds_each: float) -> Buckets:
-        """Inter-token latencies, with tokens that have come since the last event."""
-        counts = self._itl_counts
-        if more_tokens:
-            counts = [*counts]
-            counts[bisect_left(ITL_BOUNDS, seconds_each)] += more_tokens
-        return tuple(zip(ITL_BOUNDS, accumulate(counts), strict=True))
-
-    @property
-    def request_buckets(self) -> tuple[Buckets, Buckets]:
-        """Times to first token, and mean inter-token latencies of finished requests."""
-        if self._kept is None:
-            self._kept = (
-                tuple(zip(TTFT_BOUNDS, accumulate(self._ttft_counts), strict=True)),
-                tuple(zip(ITL_BOUNDS, accumulate(self._request_itl_counts), strict=True)),
-            )
-        return self._kept
+        self.request_itl.add(itl_seconds)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from inferfleet.reconcile import plan
@@ -18,6 +20,7 @@ from inferfleet.values import (
     MarkDraining,
     Memory,
     ModelFacts,
+    Node,
     Observed,
     PodPhase,
     PoolSpec,
@@ -68,6 +71,16 @@ class Held:
         self.worker: Worker | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """The cluster as the operator sees it, kept while nothing in it changes. `held` are by name."""
+
+    held: tuple[Held, ...]
+    workers: tuple[Worker, ...]
+    nodes: tuple[Node, ...]
+    gpus_taken: Mapping[str, int]
+
+
 class Operator:
     """Observes, plans and obeys, as often as the plan says and whenever the cluster changes."""
 
@@ -80,6 +93,7 @@ class Operator:
             spec=spec, pool_specs=pools, model=model, memory=Memory(scaling=ScalingMemory(desired=initial))
         )
         self._held: dict[str, Held] = {}
+        self._view: View | None = None
         self._looks = 0
         self.name = "inferfleet"
         self.desired = initial
@@ -104,7 +118,7 @@ class Operator:
         held = self._held.get(replica.name)
         if held is None:
             return
-        held.worker = None
+        self._touch(held)
         if replica.gone:
             del self._held[replica.name]
         self._wake(NOTICE_DELAY_SECONDS)
@@ -131,25 +145,37 @@ class Operator:
         return EPOCH + self._world.clock.now
 
     def _observe(self) -> Observed:
-        held = [self._held[name] for name in sorted(self._held)]
+        """What a pass sees. Of its samples it reads latencies by request, so those by token are left out."""
         now, clock = self._now, self._world.clock.now
-        taken: dict[str, int] = {}
-        for each in held:
-            for node in each.replica.nodes:
-                if node.ready:
-                    taken[node.value.name] = taken.get(node.value.name, 0) + each.replica.gpus
+        nodes = self._world.nodes.seen()
+        view = self._view
+        if view is None or view.nodes is not nodes:
+            view = self._view = self._look_around(nodes)
         return replace(
             self._observed,
-            workers=tuple(each.worker or self._project(each) for each in held),
-            nodes=self._world.nodes.seen(),
-            gpus_taken=taken,
+            workers=view.workers,
+            nodes=nodes,
+            gpus_taken=view.gpus_taken,
             samples=tuple(
-                each.replica.engine.sample(now, clock, each.gate_phase)
-                for each in held
-                if each.replica.engine
+                [
+                    engine.sample(now, clock, held.gate_phase, by_token=False)
+                    for held in view.held
+                    if (engine := held.replica.engine)
+                ]
             ),
             wake=bool(self._world.held),
         )
+
+    def _touch(self, held: Held) -> None:
+        """A worker changes: what was seen of it is out of date."""
+        held.worker = self._view = None
+
+    def _look_around(self, nodes: tuple[Node, ...]) -> View:
+        held = tuple(self._held[name] for name in sorted(self._held))
+        taken: Counter[str] = Counter()
+        for each in held:
+            taken.update({node.value.name: each.replica.gpus for node in each.replica.nodes if node.ready})
+        return View(held, tuple(each.worker or self._project(each) for each in held), nodes, taken)
 
     def _project(self, held: Held) -> Worker:
         """The worker as its pods' status would tell it; kept until it changes."""
@@ -187,18 +213,21 @@ class Operator:
                     action.worker, action.offer, action.layout.gpus_per_pod, action.layout.nodes_per_replica
                 )
                 self._held[action.worker] = Held(replica, action.revision, action.layout_digest)
+                self._view = None
             case SetServing():
                 self._serve(action)
             case MarkDraining():
                 held = self._of(action.uid)
-                held.drain, held.worker = action.drain, None
+                held.drain = action.drain
+                self._touch(held)
             case AnnounceDrain():
                 self._announce(action)
             case DeletePod():
                 self._delete(self._of(action.uid), action.grace_seconds)
             case ProtectPod():
                 held = self._of(action.uid)
-                held.protected, held.worker = action.protect, None
+                held.protected = action.protect
+                self._touch(held)
             case RestartWorker():
                 self._world.remove(self._held[action.worker].replica)
             case _:
@@ -211,7 +240,7 @@ class Operator:
         held = self._of(action.uid)
         held.serving = action.serving
         self._world.serve(held.replica, serving=action.serving and held.deleted_at is None)
-        held.worker = None
+        self._touch(held)
 
     def _announce(self, action: AnnounceDrain) -> None:
         held = self._held[action.pod.rpartition("-")[0]]
@@ -232,7 +261,8 @@ class Operator:
             self._world.remove(replica)
             return
         grace = 30 if grace_seconds is None else grace_seconds
-        held.deleted_at, held.worker = self._now + grace, None
+        held.deleted_at = self._now + grace
+        self._touch(held)
         self._world.serve(replica, serving=False)
         ends = self._world.clock.now + grace
         self._exit_when_idle(replica, ends)

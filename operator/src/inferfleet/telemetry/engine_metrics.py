@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-Buckets = tuple[tuple[float, float], ...]
+from inferfleet.values import NO_BUCKETS, Buckets
+
 Names = tuple[str, ...]
 Labels = Mapping[str, str]
 Point = tuple[Labels, float]
@@ -66,9 +67,9 @@ class EngineMetrics:
     prompt_tokens_total: float | None = None
     generation_tokens_total: float | None = None
     kv_cache_tokens: int | None = None
-    ttft_buckets: Buckets = ()
-    itl_buckets: Buckets = ()
-    request_itl_buckets: Buckets = ()
+    ttft_buckets: Buckets = NO_BUCKETS
+    itl_buckets: Buckets = NO_BUCKETS
+    request_itl_buckets: Buckets = NO_BUCKETS
     requests_total: float | None = None
     request_prompt_tokens_total: float | None = None
     request_output_tokens_total: float | None = None
@@ -116,12 +117,13 @@ def assemble(pick: Pick) -> EngineMetrics | None:
 
 
 def _buckets(points: Sequence[Point]) -> Buckets:
-    """Cumulative (upper bound, count) pairs; the ranks share their bounds."""
+    """The sum of the ranks' histograms, which share their bounds."""
     counts: dict[float, float] = defaultdict(float)
     for labels, value in points:
         if "le" in labels:
             counts[float(labels["le"])] += value
-    return tuple(sorted(counts.items()))
+    bounds = tuple(sorted(counts))
+    return Buckets(bounds, tuple(counts[bound] for bound in bounds))
 
 
 def _cache_tokens(points: Sequence[Point]) -> int | None:

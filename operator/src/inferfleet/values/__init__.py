@@ -45,6 +45,8 @@ from inferfleet.values.model import LayerGroup, Mixer, ModelFacts
 from inferfleet.values.observed import Memory, Observed, Plan
 from inferfleet.values.reason import Condition, ConditionType, Event, Reason
 from inferfleet.values.scaling import (
+    NO_BUCKETS,
+    Buckets,
     CapacityMemory,
     EngineSample,
     Flow,
@@ -70,12 +72,14 @@ from inferfleet.values.spec import (
 )
 
 __all__ = [
+    "NO_BUCKETS",
     "Accelerator",
     "Account",
     "Action",
     "AnnounceDrain",
     "AutoscalingMode",
     "AutoscalingSpec",
+    "Buckets",
     "CapacityMemory",
     "CapacitySpec",
     "CapacityType",

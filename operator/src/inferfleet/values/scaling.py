@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from inferfleet.values.fleet import OfferKey
 from inferfleet.values.hardware import CapacityType
@@ -10,14 +11,32 @@ from inferfleet.values.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
+class Buckets:
+    """Observations by upper bound in seconds; counts are cumulative. False while there are no buckets."""
+
+    bounds: tuple[float, ...] = ()
+    counts: tuple[float, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.counts)
+
+    @property
+    def total(self) -> float:
+        """All observations."""
+        return self.counts[-1] if self.counts else 0.0
+
+
+NO_BUCKETS: Final = Buckets()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSample:
     """One scrape of one worker. Counters are totals since the engine started; None where not reported.
 
     `kv_cache_tokens` is the size that the engine itself reports; `in_flight` and `phase` come from the gate.
-    Histograms are cumulative (upper bound seconds, count) pairs: `itl_buckets` count tokens,
-    `request_itl_buckets` finished requests by their mean. `requests_total` are the finished requests;
-    the two sums beside it are their tokens. `lost` are the gate's (cause, requests) pairs of `lost_total`;
-    another `instance` is another start of the engine.
+    `itl_buckets` count tokens, `request_itl_buckets` finished requests by their mean. `requests_total` are
+    the finished requests; the two sums beside it are their tokens. `lost` are the gate's (cause, requests)
+    pairs of `lost_total`; another `instance` is another start of the engine.
     """
 
     worker: str
@@ -35,9 +54,9 @@ class EngineSample:
     gate_phase: str = "serving"
     instance: str = ""
     notices: tuple[tuple[str, float | None, str], ...] = ()
-    ttft_buckets: tuple[tuple[float, float], ...] = ()
-    itl_buckets: tuple[tuple[float, float], ...] = ()
-    request_itl_buckets: tuple[tuple[float, float], ...] = ()
+    ttft_buckets: Buckets = NO_BUCKETS
+    itl_buckets: Buckets = NO_BUCKETS
+    request_itl_buckets: Buckets = NO_BUCKETS
     requests_total: float | None = None
     request_prompt_tokens_total: float | None = None
     request_output_tokens_total: float | None = None
@@ -50,8 +69,8 @@ class Flow:
     `arrivals` are requests that came, `finished` those that ended, with the tokens of their prompts and
     outputs; `generated` are all tokens made meanwhile, those of unfinished requests included.
     `busy_seconds` are replica-seconds during which a replica had a long queue, `busy_tokens` what it made
-    then; `replica_seconds` are those of all replicas that were heard. `ttft` and `itl` are counts of the
-    span in buckets (upper bound seconds, count), not cumulative over time.
+    then; `replica_seconds` are those of all replicas that were heard. `ttft` and `itl` are of the span
+    alone.
     """
 
     at: float
@@ -66,8 +85,8 @@ class Flow:
     busy_tokens: float = 0.0
     in_system_seconds: float = 0.0
     waiting_seconds: float = 0.0
-    ttft: tuple[tuple[float, float], ...] = ()
-    itl: tuple[tuple[float, float], ...] = ()
+    ttft: Buckets = NO_BUCKETS
+    itl: Buckets = NO_BUCKETS
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from inferfleet.simulate.peers.slo import saturation as slo_saturation
 from inferfleet.simulate.peers.slo import wish
 from inferfleet.simulate.peers.wva import derived_k2, saturation, step_by_tokens
 from inferfleet.simulate.policy import Gateway, Seen
-from inferfleet.values import EngineSample, Objectives
+from inferfleet.values import Buckets, EngineSample, Objectives
 
 
 def seen(desired: int = 1, ready: int | None = None, *, in_flight: int = 0, arrivals: int = 0) -> Seen:
@@ -270,9 +270,9 @@ class TestWindows:
         assert math.isnan(histogram_quantile(0.9, bounds, (0.0, 0.0, 0.0, 0.0)))
 
     def test_a_histogram_sees_its_window_only(self) -> None:
-        histogram = Histogram(60.0)
-        histogram.add(0.0, [("a", ((0.1, 100.0), (1.0, 100.0), (math.inf, 100.0)))])
-        histogram.add(30.0, [("a", ((0.1, 100.0), (1.0, 110.0), (math.inf, 110.0)))])
+        histogram, bounds = Histogram(60.0), (0.1, 1.0, math.inf)
+        histogram.add(0.0, [("a", Buckets(bounds, (100.0, 100.0, 100.0)))])
+        histogram.add(30.0, [("a", Buckets(bounds, (100.0, 110.0, 110.0)))])
         assert histogram.quantile(0.5) == pytest.approx(0.55)
 
 

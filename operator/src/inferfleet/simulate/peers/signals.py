@@ -14,8 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from inferfleet.simulate.policy import Seen
-
-Buckets = tuple[tuple[float, float], ...]
+from inferfleet.values import Buckets
 
 
 def running(seen: Seen) -> float:
@@ -153,8 +152,8 @@ class Histogram:
         """Remember one reading of each replica; replicas that never observed anything have no buckets."""
         known = [(name, buckets) for name, buckets in histograms if buckets]
         if known:
-            self.bounds = tuple(bound for bound, _ in known[0][1])
-        self.counters.add(now, ((name, tuple(count for _, count in buckets)) for name, buckets in known))
+            self.bounds = known[0][1].bounds
+        self.counters.add(now, ((name, buckets.counts) for name, buckets in known))
 
     def quantile(self, q: float) -> float:
         """The quantile over the window, NaN when nothing was observed."""
