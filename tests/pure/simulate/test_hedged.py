@@ -3,24 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from chat_scenario import chat_scenario
 
-from inferfleet.planning.catalogue import catalogue_facts
 from inferfleet.simulate.generate import Generated, Sizes, constant
 from inferfleet.simulate.hedged import Hedge
-from inferfleet.simulate.nodes import SimulatedPool
 from inferfleet.simulate.peers.rate import Static
 from inferfleet.simulate.run import simulate
 from inferfleet.simulate.scenario import Scenario
-from inferfleet.values import (
-    AutoscalingSpec,
-    CapacityType,
-    DeploymentSpec,
-    EngineSpec,
-    ModelSpec,
-    Objectives,
-    PoolSpec,
-    Workload,
-)
+from inferfleet.values import AutoscalingSpec, CapacityType
 
 HOURS = 1.0
 COUNT = 4
@@ -29,38 +19,14 @@ ON_DEMAND, SPOT = 2.0, 0.5
 
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
-    model = catalogue_facts("Qwen/Qwen2.5-14B-Instruct")
-    assert model is not None
-    return Scenario(
-        spec=DeploymentSpec(
-            name="chat",
-            namespace="default",
-            uid="1",
-            generation=1,
-            model=ModelSpec("Qwen/Qwen2.5-14B-Instruct"),
-            engine=EngineSpec("engine"),
-            objectives=Objectives(99.0, 2.0, 0.1),
-            workload=Workload(1000, 250),
-            autoscaling=AutoscalingSpec(min_replicas=COUNT, max_replicas=COUNT),
-        ),
-        model=model,
-        pools=(
-            SimulatedPool(
-                PoolSpec(
-                    name="pool",
-                    accelerator_name="L40S",
-                    gpus_per_node=1,
-                    zones=("a", "b", "c"),
-                    capacity_types=(CapacityType.SPOT, CapacityType.ON_DEMAND),
-                    price_dollars_per_gpu_hour={CapacityType.ON_DEMAND: ON_DEMAND, CapacityType.SPOT: SPOT},
-                )
-            ),
-        ),
-        source=Generated(constant(0.2, HOURS * 3600), Sizes(1000.0, 250.0, 0.2, 0.2)),
-        duration_seconds=HOURS * 3600,
-        initial_replicas=COUNT,
-        measure_from_seconds=900.0,
+    made = chat_scenario(
+        Generated(constant(0.2, HOURS * 3600), Sizes(1000.0, 250.0, 0.2, 0.2)),
+        HOURS * 3600,
+        AutoscalingSpec(min_replicas=COUNT, max_replicas=COUNT),
+        {CapacityType.SPOT: SPOT, CapacityType.ON_DEMAND: ON_DEMAND},
+        zones=("a", "b", "c"),
     )
+    return replace(made, initial_replicas=COUNT, measure_from_seconds=900.0)
 
 
 def cost(scenario: Scenario, overprovision: int, availability: dict[str, float]) -> float:

@@ -5,10 +5,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from chat_scenario import chat_scenario
 
-from inferfleet.planning.catalogue import catalogue_facts
 from inferfleet.simulate.generate import Generated, Sizes, constant
-from inferfleet.simulate.nodes import SimulatedPool
 from inferfleet.simulate.optimum import (
     BIN_SECONDS,
     Clairvoyant,
@@ -23,51 +22,16 @@ from inferfleet.simulate.optimum import (
 from inferfleet.simulate.policy import Factory, Gateway, Request, Seen
 from inferfleet.simulate.run import simulate
 from inferfleet.simulate.scenario import Scenario
-from inferfleet.values import (
-    AutoscalingSpec,
-    CapacityType,
-    DeploymentSpec,
-    EngineSpec,
-    ModelSpec,
-    Objectives,
-    PoolSpec,
-    Workload,
-)
+from inferfleet.values import AutoscalingSpec, CapacityType
 
 NOTHING = Seen(0, 0, 0, 0, (), Gateway(0, 0, 0, 0, 0, 0, 0.0, 0, 0, 0.0, 0.0))
 
 
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
-    model = catalogue_facts("Qwen/Qwen2.5-14B-Instruct")
-    assert model is not None
-    return Scenario(
-        spec=DeploymentSpec(
-            name="chat",
-            namespace="default",
-            uid="1",
-            generation=1,
-            model=ModelSpec("Qwen/Qwen2.5-14B-Instruct"),
-            engine=EngineSpec("engine"),
-            objectives=Objectives(99.0, 2.0, 0.1),
-            workload=Workload(1000, 250),
-            autoscaling=AutoscalingSpec(min_replicas=1, max_replicas=10),
-        ),
-        model=model,
-        pools=(
-            SimulatedPool(
-                PoolSpec(
-                    name="pool",
-                    accelerator_name="L40S",
-                    gpus_per_node=1,
-                    capacity_types=(CapacityType.ON_DEMAND,),
-                    price_dollars_per_gpu_hour={CapacityType.ON_DEMAND: 2.0},
-                )
-            ),
-        ),
-        source=Generated(((0.0, 2.0), (300.0, 6.0), (600.0, 2.0), (1200.0, 0.0)), Sizes(1000.0, 250.0)),
-        duration_seconds=1200.0,
-    )
+    source = Generated(((0.0, 2.0), (300.0, 6.0), (600.0, 2.0), (1200.0, 0.0)), Sizes(1000.0, 250.0))
+    scaling = AutoscalingSpec(min_replicas=1, max_replicas=10)
+    return chat_scenario(source, 1200.0, scaling, {CapacityType.ON_DEMAND: 2.0})
 
 
 def test_requests_of_the_stated_size_load_as_many_replicas_as_their_rate_over_the_rated_one(

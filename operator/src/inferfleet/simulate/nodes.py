@@ -94,7 +94,7 @@ class Nodes:
         """Set the standing nodes up."""
         self._pools = {pool.spec.name: pool for pool in cloud.pools}
         self.clock, self._rng, self._cold, self._provider = clock, rng, cloud.cold_start, cloud.provider
-        self._market = SpotMarket(cloud.availability, clock, Random(rng.random()), self._outage)
+        self.market = SpotMarket(cloud.availability, clock, Random(rng.random()), self._outage)
         self.all: dict[str, SimulatedNode] = {}
         self._made = 0
         self.on_ready: Callable[[SimulatedNode], None] = lambda _node: None
@@ -146,7 +146,7 @@ class Nodes:
         pool = self._pools[offer.pool]
         if not pool.grows or (pool.spec.gpus_per_node or 1) < gpus:
             return False
-        if offer.capacity_type is CapacityType.SPOT and not self._market.is_available(offer.zone):
+        if offer.capacity_type is CapacityType.SPOT and not self.market.is_available(offer.zone):
             return False
         have = sum(node.offer.pool == offer.pool for node in self.all.values())
         return pool.spec.max_nodes is None or have + count <= pool.spec.max_nodes
@@ -189,10 +189,10 @@ class Nodes:
         """Every spot node of the zone is going, unless the zone is back before its turn."""
         for node in list(self.all.values()):
             if node.offer.zone == zone and node.offer.capacity_type is CapacityType.SPOT:
-                self.clock.call(self._market.seconds_to_loss(zone, self._rng), partial(self._warn, node))
+                self.clock.call(self.market.seconds_to_loss(zone, self._rng), partial(self._warn, node))
 
     def _warn(self, node: SimulatedNode) -> None:
-        if node.gone or node.condemned or self._market.is_available(node.offer.zone):
+        if node.gone or node.condemned or self.market.is_available(node.offer.zone):
             return
         key, notice_seconds = _NOTICES[self._provider]
         node.condemned = True
