@@ -87,7 +87,7 @@ MEMORY = Memory(
         failures=(NOW - 5,),
     ),
     interruptions=(
-        Interruption(InterruptionKind.INTERRUPTION, "node-1", NOW - 3, NOW + 117, "taint", worker="w1"),
+        Interruption(InterruptionKind.INTERRUPTION, "node-1", NOW - 3, NOW + 117, "taint"),
         Interruption(InterruptionKind.LOST, "node-2", NOW - 3, None, "node"),
     ),
     lost=((LossCause.NODE_LOST, 3), (LossCause.CRASH, 1)),

@@ -23,7 +23,7 @@ from inferfleet.values import (
 )
 
 KIND = InterruptionKind
-SAMPLE = EngineSample("w", NOW, 2, 0, in_flight=2, lost_total=1, lost=(("error", 1.0),), instance="a")
+SAMPLE = EngineSample("w", NOW, 2, 0, in_flight=2, lost=(("error", 1.0),), instance="a")
 
 
 def books(

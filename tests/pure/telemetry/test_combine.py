@@ -30,7 +30,7 @@ def test_engine_and_gate_together_give_the_whole_picture():
     sample = combine("w", 1.0, METRICS, GATE)
     assert sample is not None
     assert (sample.running, sample.waiting, sample.in_flight) == (3, 2, 4)
-    assert (sample.arrivals_total, sample.lost_total, sample.gate_phase) == (9, 3, "closing")
+    assert (sample.arrivals_total, sum(n for _, n in sample.lost), sample.gate_phase) == (9, 3, "closing")
     assert sample.notices == (("interruption", 130.0, "aws"),)
     assert (sample.requests_total, sample.request_output_tokens_total) == (7, 70)
 

@@ -70,7 +70,6 @@ def interruption_status(interruption: Interruption) -> written.InterruptionStatu
     return written.InterruptionStatus(
         node=interruption.node,
         kind=interruption.kind,
-        worker=interruption.worker,
         source=interruption.source,
         seen_at=timestamp(interruption.seen_at),
         deadline=maybe_timestamp(interruption.deadline),
@@ -121,5 +120,4 @@ def _interruption(interruption: written.InterruptionStatus) -> Interruption:
         seen_at=instant(interruption.seen_at),
         deadline=maybe_instant(interruption.deadline),
         source=interruption.source,
-        worker=interruption.worker,
     )

@@ -121,8 +121,6 @@ class InterruptionStatus(StatusPart):
     """The node."""
     kind: InterruptionKind
     """What the signal means."""
-    worker: str | None = None
-    """The worker that the signal is about, where it is not the whole node."""
     source: str
     """Where it was seen."""
     seen_at: Timestamp

@@ -238,7 +238,6 @@ def _pool(
     memory = min(member.accelerator.memory_bytes for member in members)
     accelerator = _stated_accelerator(spec, members) or replace(members[0].accelerator, memory_bytes=memory)
     first = members[0]
-    types = {member.node.labels.get(INSTANCE_TYPE, "") for member in members}
     autoscaled = any(key in member.node.labels for member in members for key in AUTOSCALED)
     usable = sum(member.usable for member in members)
     bought = len(members) if not autoscaled else sold.max_nodes if sold else None
@@ -251,7 +250,6 @@ def _pool(
         offers=make_offers(spec, members, accelerator, gpus_taken, sold),
         max_nodes=bought if spec.max_nodes is None else spec.max_nodes,
         gpu_resource=first.node.gpu_resource,
-        instance_type=types.pop() if len(types) == 1 else "",
         taints=spec.taints,
     )
 

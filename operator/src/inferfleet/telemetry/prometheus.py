@@ -154,7 +154,6 @@ class Fleet:
         return GateMetrics(
             in_flight=round(total(IN_FLIGHT)),
             arrivals_total=total(ACCEPTED),
-            lost_total=total(LOST),
             lost=tuple(causes),
             instance=starts[0] if starts else "",
             phase=phases[0] if phases else "serving",

@@ -91,7 +91,6 @@ class GateMetrics:
 
     in_flight: int
     arrivals_total: float
-    lost_total: float
     phase: str
     notices: tuple[tuple[str, float | None, str], ...] = ()
     lost: tuple[tuple[str, float], ...] = ()
@@ -103,7 +102,6 @@ def read_gate_metrics(state: State) -> GateMetrics:
     return GateMetrics(
         in_flight=state.in_flight.requests,
         arrivals_total=float(state.accepted_total),
-        lost_total=float(sum(state.lost_total.values())),
         phase=state.phase.value,
         notices=tuple((notice.kind.value, notice.deadline, notice.source) for notice in state.notices),
         lost=tuple((cause, float(count)) for cause, count in sorted(state.lost_total.items())),
@@ -132,7 +130,6 @@ def combine(
         prompt_tokens_total=metrics.prompt_tokens_total,
         generation_tokens_total=metrics.generation_tokens_total,
         arrivals_total=gate.arrivals_total if gate else None,
-        lost_total=gate.lost_total if gate else 0.0,
         lost=gate.lost if gate else (),
         instance=gate.instance if gate else "",
         kv_cache_tokens=metrics.kv_cache_tokens,

@@ -144,14 +144,13 @@ class InterruptionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """A node, or one worker on it, is going. `deadline` is None where the source gives none."""
+    """A node is going. `deadline` is None where the source gives none."""
 
     kind: InterruptionKind
     node: str
     seen_at: float
     deadline: float | None
     source: str
-    worker: str | None = None
 
 
 class LossCause(StrEnum):

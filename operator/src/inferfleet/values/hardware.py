@@ -173,7 +173,6 @@ class Pool:
     offers: tuple[Offer, ...] = ()
     max_nodes: int | None = None
     gpu_resource: str = "nvidia.com/gpu"
-    instance_type: str = ""
     taints: tuple[Taint, ...] = ()
     to_be_bought: bool = False
 

@@ -35,8 +35,8 @@ class EngineSample:
 
     `kv_cache_tokens` is the size that the engine itself reports; `in_flight` and `phase` come from the gate.
     `itl_buckets` count tokens, `request_itl_buckets` finished requests by their mean. `requests_total` are
-    the finished requests; the two sums beside it are their tokens. `lost` are the gate's (cause, requests)
-    pairs of `lost_total`; another `instance` is another start of the engine.
+    the finished requests; the two sums beside it are their tokens. `lost` is what the gate has lost, as
+    (cause, requests) pairs; another `instance` is another start of the engine.
     """
 
     worker: str
@@ -47,7 +47,6 @@ class EngineSample:
     prompt_tokens_total: float | None = None
     generation_tokens_total: float | None = None
     arrivals_total: float | None = None
-    lost_total: float = 0.0
     lost: tuple[tuple[str, float], ...] = ()
     kv_cache_tokens: int | None = None
     in_flight: int = 0
