@@ -213,6 +213,12 @@ def test_a_shorter_hold_in_the_spec_counts_at_once() -> None:
     assert kinds(ask(4, workers(od=4), pool=ONE_ZONE, memory=before.memory, spec=shorter)) == "spot"
 
 
+def test_without_a_hold_on_demand_stands_in_all_the_same_and_the_zone_is_tried_at_once() -> None:
+    wanted = replace(spec(), fallback_hold_seconds=0)
+    allocation = ask(3, workers(od=1, spot=1), pool=ONE_ZONE, spec=wanted, lost=interrupted(NOW))
+    assert kinds(allocation) == "on-demand on-demand spot"
+
+
 def test_after_the_hold_one_replica_tries_the_zone_and_once_it_has_a_node_the_rest_follow() -> None:
     memory = CapacityMemory(losses=interrupted(NOW - 700))
     allocation = ask(4, workers(od=4), pool=ONE_ZONE, memory=memory)

@@ -128,8 +128,9 @@ class Market:
 
     @property
     def is_short(self) -> bool:
-        """True within the hold after spot was lost or denied anywhere."""
-        return any(key.capacity_type is CapacityType.SPOT and self._holds(at) for key, at in self.losses)
+        """True within the hold, and at least within a cooldown, after spot was lost or denied anywhere."""
+        least = self.now - max(self.hold_seconds or 0.0, COOLDOWN_SECONDS)
+        return any(key.capacity_type is CapacityType.SPOT and at > least for key, at in self.losses)
 
     def invited(self, offer: Offer) -> int:
         """How many replicas may be asked of an offer.
@@ -142,10 +143,8 @@ class Market:
         spot = offer.capacity_type is CapacityType.SPOT
         if not (spot and self.is_hedged) or failed is None or self.joined.get(key, 0.0) > failed:
             return ANY_NUMBER
-        return 0 if self._holds(failed) or self.taken.get(key) else 1
-
-    def _holds(self, at: float) -> bool:
-        return self.now < at + (self.hold_seconds or 0.0)
+        held = self.now < failed + (self.hold_seconds or 0.0)
+        return 0 if held or self.taken.get(key) else 1
 
     def is_cooling(self, offer: Offer) -> bool:
         """True while the offer is avoided after a loss."""
