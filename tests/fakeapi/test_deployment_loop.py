@@ -121,7 +121,7 @@ async def running(fake: FakeApi, api: ApiServer) -> AsyncIterator[asyncio.Task[N
     await fake.put(DEPLOYMENTS, DEPLOYMENT)
     wakes, fenced = Wakes(), FencedApi(api, Leader())
     views = Views(api, wakes)
-    signals = Signals(Silent(), None)  # type: ignore[arg-type] # is never run here
+    signals = Signals(Silent(), None)  # is never run here
     surroundings = Surroundings(
         fenced, views, wakes, signals, Deaf(), EventWriter(fenced, "test"), Metrics(), "operator:test"
     )
@@ -165,8 +165,8 @@ async def test_a_signal_is_answered_at_once_although_a_worker_is_deaf_to_the_one
             await fake.put(NODES, node(home, "spot", SPOT_TAINT))
             leaving = on(homes, home)
             out: Iterable[float] = [
-                await eventually(lambda before=known: set(pods(fake)) - before),  # type: ignore[misc]
-                await eventually(lambda name=leaving: gate(pods(fake)[name]) == "False"),  # type: ignore[misc]
+                await eventually(lambda before=known: set(pods(fake)) - before),
+                await eventually(lambda name=leaving: gate(pods(fake)[name]) == "False"),
             ]
             took.append(sum(out))
         assert max(took) < 1.0, took

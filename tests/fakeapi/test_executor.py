@@ -57,7 +57,7 @@ class Rig:
 @pytest.fixture
 def rig(api: ApiServer) -> Rig:
     holder, folded, announced = Holder(), [], []
-    found = Rig(None, holder, folded, announced)  # type: ignore[arg-type]
+    found = Rig(None, holder, folded, announced)
 
     async def announce(action: AnnounceDrain) -> None:
         if action.pod in found.broken:

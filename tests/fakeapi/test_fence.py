@@ -35,7 +35,7 @@ class Holder:
 
 async def test_a_burst_waits_for_its_turn_outside_of_its_time_limit():
     slow = SlowApi()
-    fenced = FencedApi(slow, Holder())  # type: ignore[arg-type]
+    fenced = FencedApi(slow, Holder())
     burst = asyncio.gather(*(fenced.create("/x", {}) for _ in range(10 * WRITES_AT_ONCE)))
     await slow.full.wait()
     slow.let.set()
@@ -45,7 +45,7 @@ async def test_a_burst_waits_for_its_turn_outside_of_its_time_limit():
 
 async def test_a_write_whose_turn_comes_after_the_lease_went_is_refused():
     slow, holder = SlowApi(), Holder()
-    fenced = FencedApi(slow, holder)  # type: ignore[arg-type]
+    fenced = FencedApi(slow, holder)
     writes = [asyncio.create_task(fenced.create("/x", {})) for _ in range(WRITES_AT_ONCE + 1)]
     await slow.full.wait()
     holder.holds = False

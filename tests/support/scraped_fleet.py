@@ -52,10 +52,10 @@ class Worker:
         return web.Response(body=exposition(self.gate, started_at=0.0, metadata_failures=0))
 
 
-def state(requests: int = 0, **changes: object) -> State:
+def state(requests: int = 0, **changes: Any) -> State:
     """A gate's state."""
     known = {"instance": "i", "pid": 1, "phase": Phase.SERVING, "time": 0.0, "engine_ready": True}
-    return State(**{**known, "in_flight": InFlight(requests, 10), **changes})  # type: ignore[arg-type]
+    return State(**{**known, "in_flight": InFlight(requests, 10), **changes})
 
 
 NOTICE = Notice(NoticeKind.INTERRUPTION, 2_000_000_000.5, "aws", "", 10.0)

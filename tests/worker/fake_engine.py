@@ -140,7 +140,7 @@ def main() -> None:
         uvicorn.Config(gated(args.middleware), log_level="warning", http="httptools", lifespan="on")
     )
     # as vLLM does: its own handler instead of uvicorn's, and exit code 0
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    server.capture_signals = contextlib.nullcontext
 
     def stop(*_: object) -> None:
         server.should_exit = not args.ignore_sigterm

@@ -76,7 +76,7 @@ THROUGH = replace(SETTINGS, metrics_source=MetricsSource.PROMETHEUS, prometheus_
 
 
 def choose(settings: Settings) -> Signals:
-    return Signals.choose(settings, Fleet(), Wakes(), WorkerClient(), Metrics())  # type: ignore[arg-type]
+    return Signals.choose(settings, Fleet(), Wakes(), WorkerClient(), Metrics())
 
 
 def looked_at(scraper: object) -> set[str]:
