@@ -50,11 +50,12 @@ test: check ## Everything: checks, pure tests, API server, chart, and the demo a
 	$(RUN) pytest $(LEVELS)
 
 .PHONY: bench
-bench: sync ## Measure: cluster start, planner, operator footprint, and the demo's times
+bench: sync ## Measure: cluster start, planner, operator footprint, the demo's times, and the scorecard
 	$(PY) benchmarks/cluster_start.py --measure api
 	for one in memory calibration baselines speed; do $(PY) benchmarks/planner/$$one.py; done
 	$(PY) benchmarks/operator_footprint.py
 	$(PY) -m inferfleet_demo
+	@$(MAKE) --no-print-directory scorecard
 
 .PHONY: bench-live
 bench-live: sync ## Measure: ten minutes of load on real engines, our scaling and a real HPA side by side
