@@ -72,7 +72,7 @@ MEMORY = ScalingMemory(
     prompt_tokens=1155.3,
     output_tokens=211.2,
     cold_starts=(61.5, 240.0),
-    foresight=Foresight(week=WEEK, errors=(9.5, 4.25, 8.0, 3.0), judged=(60, 31), spread=0.01),
+    foresight=Foresight(week=WEEK, errors=(9.5, 4.25, 8.0, 3.0), judged=(60, 31)),
 )
 
 

@@ -93,7 +93,7 @@ def test_one_pod_that_cannot_be_scheduled_freezes_nothing() -> None:
     """It froze another planner's every decision (dynamo#14251)."""
     down = decide(scope(fleet(3, starting=1), each(3), spec=AT_ONCE), settled(4), NOW)[0]
     assert down.desired == 1
-    up = decide(scope(fleet(3, starting=1), each(3, waiting=30, running=8)), settled(4), NOW)[0]
+    up = decide(scope(fleet(3, starting=1), each(3, waiting=300, running=8)), settled(4), NOW)[0]
     assert up.desired > 4
 
 

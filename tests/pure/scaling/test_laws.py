@@ -54,7 +54,7 @@ def test_the_queue_law(changes: dict[str, object], expected: dict[str, int]) -> 
     ("changes", "expected"),
     [
         ({"arrivals_per_second": 16.0}, {"tokens": 2}),
-        ({"arrivals_per_second": 16.1}, {"tokens": 3}),
+        ({"arrivals_per_second": 17.0}, {"tokens": 3}),
         ({"arrivals_per_second": 16.1, "in_system": 1.0}, {"tokens": 1}),
         ({"arrivals_per_second": 16.1, "capacity_tokens_per_second": 0.0}, {}),
         ({"arrivals_per_second": 20.0, "waiting": 4.0}, {"queue": 1, "tokens": 3}),
@@ -62,7 +62,7 @@ def test_the_queue_law(changes: dict[str, object], expected: dict[str, int]) -> 
         (
             {"arrivals_per_second": 20.0, "waiting": 240.0, "in_system": 250.0, "starting": 1}
             | {"cold_start_seconds": 60.0},
-            {"queue": 30, "tokens": 3},
+            {"queue": 3, "tokens": 3},
         ),
         (
             {"arrivals_per_second": 20.0, "waiting": 240.0, "in_system": 250.0}
@@ -156,9 +156,12 @@ def test_what_the_spec_leaves_open_is_measured() -> None:
         max_scale_up_per_minute=None,
         max_scale_down_per_minute=None,
     )
-    ruled = resolve(open_spec, current=40, cold_start_seconds=240, spread=0.25, now=NOW)
-    assert (ruled.utilization, ruled.down_window_seconds) == (0.8, 240)
+    ruled = resolve(open_spec, current=40, cold_start_seconds=240, overspent=False, now=NOW)
+    assert (ruled.utilization, ruled.down_window_seconds) == (1.0, 240)
     assert (ruled.up_per_minute, ruled.down_per_minute) == (40, 10)
-    fresh = resolve(open_spec, current=1, cold_start_seconds=5, spread=None, now=NOW)
-    assert (fresh.utilization, fresh.down_window_seconds) == (0.9, 60)
+    fresh = resolve(open_spec, current=1, cold_start_seconds=5, overspent=False, now=NOW)
+    assert (fresh.utilization, fresh.down_window_seconds) == (1.0, 60)
     assert (fresh.up_per_minute, fresh.down_per_minute) == (10, 1)
+    spent = resolve(open_spec, current=1, cold_start_seconds=5, overspent=True, now=NOW)
+    assert spent.down_window_seconds == 3600, "too many were late: nothing goes that the hour asked for"
+    assert resolve(SPEC, current=1, cold_start_seconds=5, overspent=True, now=NOW).down_window_seconds < 3600

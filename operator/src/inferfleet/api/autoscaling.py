@@ -114,13 +114,13 @@ class Autoscaling(Part):
     target_queue_per_replica: Annotated[float, Field(gt=0)] = 4.0
     """Waiting requests per replica that are tolerated."""
     target_utilization: Annotated[float | None, Field(gt=0, le=1)] = None
-    """Share of a replica's capacity at the objectives that is planned for. Default: what leaves room for the
-    demand that comes above what was foreseen, as measured; 80 % to begin with."""
+    """Share of a replica's capacity at the objectives that is planned for. Default: all of it, for that
+    capacity is measured at their percentile."""
     scale_up_window: Duration = "5s"
     """How long more demand must last before a replica is added."""
     scale_down_window: Duration | None = None
     """How long less demand must last before a replica is removed. Default: as long as a cold start takes, 1
-    to 10 minutes."""
+    to 10 minutes; an hour where that hour missed its objectives by far."""
     max_scale_up_per_minute: Annotated[int | None, Field(ge=1, le=1000)] = None
     """Most replicas added in a minute; a burst may exceed it. Default: as many as there are, at least 10."""
     max_scale_down_per_minute: Annotated[int | None, Field(ge=1, le=1000)] = None

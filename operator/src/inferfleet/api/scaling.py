@@ -46,8 +46,6 @@ class ForesightStatus(StatusPart):
     """How often the trend was held against what came."""
     season_judged: int = 0
     """How often the season was."""
-    spread: float | None = None
-    """Mean squared excess of demand over what was foreseen, as a share of it."""
 
 
 class ScalingStatus(StatusPart):
@@ -184,7 +182,6 @@ def _foresight_status(known: Foresight) -> ForesightStatus | None:
         season_error=errors[3],
         trend_judged=known.judged[0],
         season_judged=known.judged[1],
-        spread=_rounded(known.spread, 5),
     )
 
 
@@ -206,7 +203,6 @@ def _foresight(told: ForesightStatus) -> Foresight:
             told.season_error,
         ),
         judged=(told.trend_judged, told.season_judged),
-        spread=told.spread,
     )
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import exp, inf
 
 from inferfleet.scaling.flows import KEEP_SECONDS, Flows, within
-from inferfleet.scaling.latency import above, is_proven
+from inferfleet.scaling.latency import BURN, above, is_proven
+from inferfleet.scaling.rules import BUDGET_SECONDS
 from inferfleet.values import Flow, Objectives, ScalingMemory, Workload
 
 WINDOW_SECONDS = 30.0
-BUSY_SECONDS = 10.0
-"""Replicas that had a long queue for this many replica-seconds of the window show what they can do."""
+BUSY_SECONDS, BUSY_SHARE = 50.0, 0.9
+"""Replicas that had a long queue for this share of the last minute show what they can do. A shorter
+while shows what they were at: one with a long prompt has a queue and makes hardly a token."""
 
 STEP_SECONDS = 30.0
-"""The latencies move the capacity at most this often: a step must show before the next."""
+"""The least time between two corrections, and after new replicas came."""
 
 FEWER, MORE = 0.93, 1.05
 FEWEST_MISSES = 3.0
@@ -23,10 +25,10 @@ FEWEST_MISSES = 3.0
 PROVEN = 0.95
 """What replicas do right now, less this little, is no proof that they can do less."""
 
-PROOF, WITHIN = 4.0, 0.34
+PROOF, WITHIN = 4.0, 0.5
 """Once so many might have missed an objective and less than this share of them did, there is more."""
 
-FORGET = 8.0
+FORGET = 16.0
 """A trial that has shown neither by then is begun anew."""
 
 FULL = 0.7
@@ -35,14 +37,15 @@ FULL = 0.7
 FORGIVE_SECONDS = 600.0
 """What a miss has lowered comes back within about this long, unless it is proven again."""
 
-OVER = 1.1
+OVER = 1.3
 """Replicas that do more than this share of it are too few: what is late then is not their fault."""
 
-LEAST = 0.75
-"""Latencies lower the capacity to this share of what the plan says or a busy replica showed, no further: an
-objective that no load explains must not buy replicas without end."""
+LEAST, MOST = 0.75, 1.1
+"""Latencies move the capacity between these shares of what the plan says or a busy replica showed: an
+objective that no load explains must not buy replicas without end, and beyond the edge latencies rise too
+steeply to feel one's way."""
 
-FIRST_REQUESTS, REMEMBERED_REQUESTS = 10, 1000
+FIRST_REQUESTS, REMEMBERED_REQUESTS = 10, 300
 """After so many the guess of the mean request is dropped; over so many, about, it is taken then."""
 
 
@@ -90,70 +93,135 @@ def scaled(memory: ScalingMemory, predicted: float) -> ScalingMemory:
     )
 
 
-def learn(
-    memory: ScalingMemory, predicted: float, flows: Flows, news: Flow | None, objectives: Objectives
-) -> ScalingMemory:
+def is_overspent(memory: ScalingMemory, percentile: float) -> bool:
+    """True if the last hour missed so many times more than the percentile allows: more would be costly."""
+    return is_proven(memory.missed_lately, memory.asked_lately, percentile / 100, BURN)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What there is to learn from: what went through lately, and since the last look."""
+
+    flows: Flows
+    last: Flow | None
+    objectives: Objectives
+    cold_start_seconds: float
+
+    @property
+    def requests(self) -> float:
+        """Requests since the last look that got a first token."""
+        return self.last.ttft.total if self.last else 0.0
+
+    @property
+    def misses(self) -> float:
+        """Those that missed an objective."""
+        if self.last is None:
+            return 0.0
+        late, slow = self.objectives.ttft_seconds, self.objectives.itl_seconds
+        return max(above(self.last.ttft, late), above(self.last.itl, slow))
+
+
+def learn(memory: ScalingMemory, predicted: float, news: News) -> ScalingMemory:
     """Correct the capacity by what busy replicas did, and by how many requests met the objectives.
 
-    Idle replicas teach nothing, nor do those that just started. A long queue shows the most that a replica
-    can do, which bounds what it can do at the objectives. The rest is a trial that goes on for ever: at the
-    present capacity so many requests miss an objective; more than the percentile allows and the capacity is
-    less, clearly fewer and it is more. Requests that came while there were too few replicas do not count.
+    Idle replicas teach nothing, nor do those that just started. A minute of long queues shows the most that
+    a replica can do, which bounds what it can do at the objectives. The rest is a trial that goes on for
+    ever: at the present capacity so many requests miss an objective; more than the percentile allows and the
+    capacity is less, clearly fewer and it is more. Requests that came while there were too few replicas do
+    not count.
     """
-    memory = scaled(memory, predicted)
+    memory = _spend(scaled(memory, predicted), news)
     known = memory.tokens_per_second_per_replica
-    window = within(flows, WINDOW_SECONDS)
-    if news is None or window is None or window.replica_seconds <= 0:
+    minute, window = within(news.flows, KEEP_SECONDS), within(news.flows, WINDOW_SECONDS)
+    if news.last is None or minute is None or window is None or window.replica_seconds <= 0:
         return memory
-    if window.busy_seconds >= BUSY_SECONDS and window.busy_tokens > 0:
-        most = window.busy_tokens / window.busy_seconds
-        bounded = most if known is None or _is_boundless(objectives) else min(most, known)
+    if _is_busy(minute):
+        most = minute.busy_tokens / minute.busy_seconds
+        bounded = most if known is None or _is_boundless(news.objectives) else min(most, known)
         return replace(memory, tokens_per_second_per_replica=bounded, busy_tokens_per_second=most)
     pace, capacity = window.generated / window.replica_seconds, known or predicted
     if capacity <= 0:
         return memory
-    if _is_boundless(objectives):
+    if _is_boundless(news.objectives):
         return replace(memory, tokens_per_second_per_replica=pace) if pace > capacity else memory
-    return _by_objectives(memory, (capacity, predicted), pace, news, objectives)
+    return _by_objectives(memory, capacity, predicted, pace, news)
+
+
+def _spend(memory: ScalingMemory, news: News) -> ScalingMemory:
+    """Count all requests and misses of about the last hour."""
+    if news.last is None:
+        return memory
+    fades = exp(-news.last.seconds / BUDGET_SECONDS)
+    return replace(
+        memory,
+        asked_lately=memory.asked_lately * fades + news.requests,
+        missed_lately=memory.missed_lately * fades + news.misses,
+    )
 
 
 def _by_objectives(
-    memory: ScalingMemory, able: tuple[float, float], pace: float, news: Flow, objectives: Objectives
+    memory: ScalingMemory, capacity: float, predicted: float, pace: float, news: News
 ) -> ScalingMemory:
-    """Go on with the trial of the present capacity, and end it where it has shown something."""
-    capacity, predicted = able
-    most = min(predicted or capacity, memory.busy_tokens_per_second or inf)
+    """Go on with the trial of the present capacity, and end it where it has shown something.
+
+    A trial lasts a cold start at least, for a correction shows no sooner; misses come in clusters, and one
+    of them is no trial.
+    """
+    most, now = min(predicted or capacity, memory.busy_tokens_per_second or inf), news.flows[-1].at
     if pace < FULL * capacity < FULL * most:
-        return _forgive(memory, capacity, most, news)
-    if not FULL * capacity <= pace <= OVER * capacity or _is_growing(memory, news):
+        return _forgive(memory, capacity, most, now)
+    if not FULL * capacity <= pace <= OVER * capacity or _is_growing(memory, now):
         return memory
-    tried = memory.tried + news.ttft.total
-    missed = memory.missed + max(
-        above(news.ttft, objectives.ttft_seconds), above(news.itl, objectives.itl_seconds)
+    since = memory.trial_since if memory.tried and memory.trial_since else now
+    memory = replace(
+        memory, trial_since=since, tried=memory.tried + news.requests, missed=memory.missed + news.misses
     )
-    allowed, moved = tried * (1 - objectives.percentile / 100), capacity
-    too_many = allowed >= FEWEST_MISSES and is_proven(missed, tried, objectives.percentile / 100)
-    if too_many or (allowed >= FORGET and missed > allowed):
-        moved = min(capacity, max(LEAST * most, PROVEN * pace, FEWER * capacity))
-    elif allowed >= PROOF and missed < WITHIN * allowed:
-        moved = MORE * capacity
-    if (moved == capacity and allowed < FORGET) or news.at - (memory.learned_at or 0.0) < STEP_SECONDS:
-        return replace(memory, tried=tried, missed=missed)
-    return replace(memory, tokens_per_second_per_replica=moved, learned_at=news.at, tried=0.0, missed=0.0)
+    if now - since < max(STEP_SECONDS, news.cold_start_seconds):
+        return memory
+    found = _found(memory, capacity, most, pace, news.objectives.percentile / 100)
+    return memory if found is None else _moved(memory, found, now)
 
 
-def _is_growing(memory: ScalingMemory, news: Flow) -> bool:
+def _found(memory: ScalingMemory, capacity: float, most: float, pace: float, share: float) -> float | None:
+    """The capacity that the trial ends with; None while it has shown nothing.
+
+    The budget of the last hour has the second word: while some of it is left nothing is lowered, and where
+    it is spent nothing is raised, and what was raised above the first word goes back.
+    """
+    allowed, budget = memory.tried * (1 - share), memory.asked_lately * (1 - share)
+    overspent = is_proven(memory.missed_lately, memory.asked_lately, share)
+    if allowed >= FEWEST_MISSES and overspent and is_proven(memory.missed, memory.tried, share):
+        return min(capacity, max(LEAST * most, PROVEN * pace, FEWER * capacity))
+    if allowed >= PROOF and overspent and capacity > most:
+        return max(most, FEWER * capacity)
+    if allowed >= PROOF and memory.missed < WITHIN * allowed and memory.missed_lately < WITHIN * budget:
+        return max(capacity, min(MORE * capacity, MOST * most))
+    return capacity if allowed >= FORGET else None
+
+
+def _moved(memory: ScalingMemory, capacity: float, now: float) -> ScalingMemory:
+    """Another capacity, or the same, and a new trial."""
+    return replace(
+        memory, tokens_per_second_per_replica=capacity, learned_at=now, trial_since=now, tried=0.0, missed=0.0
+    )
+
+
+def _is_busy(minute: Flow) -> bool:
+    lasting = minute.seconds >= BUSY_SECONDS and minute.busy_seconds >= BUSY_SHARE * minute.replica_seconds
+    return lasting and minute.busy_tokens > 0
+
+
+def _is_growing(memory: ScalingMemory, now: float) -> bool:
     """True while replicas are on their way, or just came: what is late then has been answered already."""
     came = memory.served_since
-    return memory.served < (memory.desired or 0) or (came is not None and news.at - came < STEP_SECONDS)
+    return memory.served < (memory.desired or 0) or (came is not None and now - came < STEP_SECONDS)
 
 
-def _forgive(memory: ScalingMemory, capacity: float, most: float, news: Flow) -> ScalingMemory:
+def _forgive(memory: ScalingMemory, capacity: float, most: float, now: float) -> ScalingMemory:
     """Return to the first word while nothing tests a lower one: it buys so many that nothing would."""
-    if news.at - (memory.learned_at or 0.0) < STEP_SECONDS:
+    if now - (memory.learned_at or 0.0) < STEP_SECONDS:
         return memory
-    back = capacity + (most - capacity) * STEP_SECONDS / FORGIVE_SECONDS
-    return replace(memory, tokens_per_second_per_replica=back, learned_at=news.at, tried=0.0, missed=0.0)
+    return _moved(memory, capacity + (most - capacity) * STEP_SECONDS / FORGIVE_SECONDS, now)
 
 
 def _is_boundless(objectives: Objectives) -> bool:

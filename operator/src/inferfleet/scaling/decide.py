@@ -48,7 +48,7 @@ def decide(scope: Scope, memory: ScalingMemory, now: float) -> tuple[ScalingDeci
         scope.spec,
         current=current,
         cold_start_seconds=load.cold_start_seconds,
-        spread=foresight.spread(memory.foresight),
+        overspent=capacity.is_overspent(memory, scope.objectives.percentile),
         now=now,
     )
     answers = laws.ask(load, ruled)
@@ -90,7 +90,9 @@ def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, Scalin
     memory = capacity.learn_request(memory, passed, news)
     seen = latency.judge(passed, scope.objectives, memory.served_since)
     predicted = scope.layout.prediction.tokens_per_second if scope.layout else 0.0
-    memory = capacity.learn(memory, predicted, passed, news, scope.objectives)
+    cold_start = starts.cold_start_seconds(memory.cold_starts)
+    learn_from = capacity.News(passed, news, scope.objectives, cold_start)
+    memory = capacity.learn(memory, predicted, learn_from)
     fresh = fresh_samples(memory.samples, (), now)
     load = replace(
         evidence.weigh(scope.staying, fresh, passed, scope.layout, now),
@@ -98,7 +100,7 @@ def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, Scalin
         capacity_tokens_per_second=memory.tokens_per_second_per_replica or predicted,
         latency=seen,
         ttft_objective_seconds=scope.objectives.ttft_seconds,
-        cold_start_seconds=starts.cold_start_seconds(memory.cold_starts),
+        cold_start_seconds=cold_start,
     )
     return _foresee(load, memory, now)
 
@@ -127,10 +129,10 @@ def _remember(
 
 
 def _foresee(load: Load, memory: ScalingMemory, now: float) -> tuple[Load, ScalingMemory]:
-    """Note what is asked for while that is known, and add what is to come."""
+    """Note what is asked for while that is known and no guess, and add what is to come."""
     demand, horizon = load.demand_tokens_per_second, load.cold_start_seconds
     known = memory.foresight
-    if load.evidence is not Evidence.MISSING and memory.flows:
+    if load.evidence is not Evidence.MISSING and memory.flows and memory.output_tokens is not None:
         known = foresight.note(known, demand, horizon, now)
     load = replace(load, level_tokens_per_second=foresight.level(known, now))
     demand = load.demand_tokens_per_second

@@ -22,6 +22,13 @@ SHORTEST_BURST_SECONDS, LONGEST_BURST_SECONDS = 10.0, 30.0
 """The short window that tells a burst is as long as a request is served: a crowd that is shorter than its own
 service is spread by it."""
 
+SHIFT = 3.0
+"""A minute that is so many standard deviations of chance above the level is a new level. It is looked at
+every few seconds, and in so many looks two are seen all the time."""
+
+ROOM = 0.2
+"""What a replica that is alone is rated below its most, to leave room for chance."""
+
 NOW_SECONDS = 15.0
 """What is in the engines now is a mean over this long."""
 
@@ -79,16 +86,29 @@ class Load:
 
     @property
     def demand_tokens_per_second(self) -> float:
-        """What the arrivals ask for: their level over minutes, while chance explains the last minute."""
+        """What the arrivals ask for: their level, unless the last minute is above it by more than chance.
+
+        A minute below it lets nothing go: that waits for the level.
+        """
         counted, level = self.arrivals_per_second * self.output_tokens, self.level_tokens_per_second
-        chance = CHANCE * self.output_tokens * sqrt(self.arrivals_per_second / RATE_SECONDS)
-        return counted if level is None or abs(counted - level) > chance else level
+        chance = SHIFT * self.output_tokens * sqrt(self.arrivals_per_second / RATE_SECONDS)
+        return counted if level is None or counted - level > chance else level
 
     @property
     def is_loaded(self) -> bool:
         """True while the replicas in service have enough to do for load to explain their latencies."""
         able = self.ready * self.capacity_tokens_per_second
         return self.waiting > self.ready or self.tokens_per_second >= LOADED * able > 0
+
+
+def pooled(alone: float) -> float:
+    """How many replicas do the work of so many, each rated as if it were alone.
+
+    The room that chance needs grows with the root of what is served only (square-root staffing): replicas
+    that share their arrivals hardly ever have their peaks at the same time.
+    """
+    served = alone / (1 + ROOM)
+    return min(alone, served + ROOM * sqrt(served))
 
 
 def weigh(
@@ -116,7 +136,7 @@ def weigh(
         in_system_lately=inside,
         arrivals_per_second=_per_second(minute, minute.arrivals) if minute else 0.0,
         burst_per_second=_burst_per_second(flows, minute),
-        tokens_per_second=_per_second(lately, lately.generated) if lately else 0.0,
+        tokens_per_second=_per_second(minute, minute.generated) if minute else 0.0,
         slots=_slots(known, layout),
         easing=_is_easing(flows),
         evidence=evidence,

@@ -7,7 +7,6 @@ that, over about the last hour, and is silent while it loses. All state is one s
 from __future__ import annotations
 
 from dataclasses import replace
-from math import sqrt
 
 from inferfleet.values import Foresight
 
@@ -26,10 +25,12 @@ LEAST_JUDGED = 10
 HARDLY = 0.01
 """A difference of this share of the demand is none."""
 
-LEVEL_GAIN = 0.5
-TREND_GAIN = 0.2
+LEVEL_GAIN = 0.3
+TREND_GAIN = 0.1
 WEEK_GAIN = 0.15
-"""Gains of exponential smoothing; the last one leaves a week about a fifth of its weight after ten marks."""
+"""Gains of exponential smoothing. The level is one over minutes, for what it decides takes effect no sooner,
+and a shorter one buys replicas for chance. The last one leaves a week about a fifth of its weight after ten
+marks."""
 
 BUCKET_SECONDS = 600
 BUCKETS = 7 * 24 * 6
@@ -110,22 +111,13 @@ def by_season(known: Foresight, demand: float, now: float, horizon_seconds: floa
     return demand * min(MOST_GROWTH, there / here)
 
 
-def spread(known: Foresight) -> float | None:
-    """The standard deviation of demand around what was foreseen, as a share of it; None while unknown."""
-    return None if known.spread is None or sum(known.judged) < LEAST_JUDGED else sqrt(2 * known.spread)
-
-
 def _judge(known: Foresight, demand: float, now: float) -> Foresight:
     """Hold what was promised for now against what came."""
     due = [promise for promise in known.promises if promise[0] <= now]
-    errors, judged, wide = known.errors, known.judged, known.spread
+    errors, judged = known.errors, known.judged
     for at, base, trend, season in due:
         if now - at > GAP_SECONDS:
             continue
-        foreseen = max(base, trend if trusts(known, 0) else 0.0, (season or 0.0) if trusts(known, 1) else 0.0)
-        if foreseen > 0:
-            excess = min(1.0, max(0.0, demand - foreseen) / foreseen)
-            wide = _mean(wide or 0.0, excess**2, judged[0])
         errors = (
             _mean(errors[0], abs(demand - base), judged[0]),
             _mean(errors[1], abs(demand - trend), judged[0]),
@@ -134,7 +126,7 @@ def _judge(known: Foresight, demand: float, now: float) -> Foresight:
         )
         judged = (judged[0] + 1, judged[1] + (season is not None))
     ahead = tuple(promise for promise in known.promises if promise[0] > now)
-    return replace(known, promises=ahead, errors=errors, judged=judged, spread=wide)
+    return replace(known, promises=ahead, errors=errors, judged=judged)
 
 
 def _mean(mean: float, value: float, count: int) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from inferfleet.scaling.evidence import Load
+from inferfleet.scaling.evidence import Load, pooled
 from inferfleet.scaling.rules import Rules
 
 Law = Callable[[Load, Rules], int]
@@ -32,17 +32,24 @@ TOLERANCE = 1.1
 def queue_depth(load: Load, rules: Rules) -> int:
     """Enough replicas that all who wait would be in a batch, once more wait at each than is tolerated.
 
-    A replica that is starting will take a full batch out of the queue: with that credit the queue must still
-    be too long before even more are asked for.
+    A replica that is starting will take a full batch out of the queue, and with the others what they have to
+    spare over a cold start: with that credit the queue must still be too long before even more are asked for.
     """
     if load.waiting <= rules.tolerated_queue * load.ready:
         return _ceil(load.waiting / rules.tolerated_queue)
     asked = load.ready + load.starting
-    left = load.waiting - load.starting * load.slots
+    spared = _spare_tokens(load) / load.output_tokens if load.output_tokens > 0 else 0.0
+    left = load.waiting - max(load.starting * load.slots, spared)
     if load.starting and left <= rules.tolerated_queue * asked:
         return asked
     batch = load.slots or rules.tolerated_queue
     return max(asked, _ceil((load.waiting + load.running) / batch))
+
+
+def _spare_tokens(load: Load) -> float:
+    """What those that serve and those on their way will make over a cold start beyond what is asked for."""
+    able = (load.ready + load.starting) * load.capacity_tokens_per_second
+    return max(0.0, able - load.demand_tokens_per_second) * load.cold_start_seconds
 
 
 def token_rate(load: Load, rules: Rules) -> int:
@@ -50,10 +57,7 @@ def token_rate(load: Load, rules: Rules) -> int:
 
     What those on their way will have to spare over a cold start is taken off the backlog first.
     """
-    spare = max(
-        0.0, (load.ready + load.starting) * load.capacity_tokens_per_second - load.demand_tokens_per_second
-    )
-    backlog = max(0.0, load.waiting * load.output_tokens - spare * load.cold_start_seconds)
+    backlog = max(0.0, load.waiting * load.output_tokens - _spare_tokens(load))
     drain = max(DRAIN_SECONDS, load.ttft_objective_seconds or 0.0)
     return _replicas(load, rules, load.demand_tokens_per_second + backlog / drain)
 
@@ -117,7 +121,7 @@ def _replicas(load: Load, rules: Rules, tokens_per_second: float, growth: float 
     """
     if load.capacity_tokens_per_second <= 0:
         return 0
-    enough = tokens_per_second / (load.capacity_tokens_per_second * rules.utilization)
+    enough = pooled(tokens_per_second / (load.capacity_tokens_per_second * rules.utilization))
     return min(_ceil(enough), _ceil(load.in_system * growth))
 
 

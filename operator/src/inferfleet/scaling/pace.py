@@ -74,8 +74,9 @@ def _panic(pace: Pace, wanted: int) -> int:
 def _rest_can_hold(pace: Pace, wanted: int) -> int:
     """Go down only as far as the rest is predicted to hold the objectives with the load spread over it.
 
-    Tokens over the capacity at the objectives, requests over the batches, what is cached over the caches.
-    While the objectives are missed under load nothing goes.
+    Tokens over the capacity at the objectives, requests over the batches, what is cached over the caches,
+    each replica as if it were alone: one that is missing costs more than one that goes later. While the
+    objectives are missed under load nothing goes.
     """
     load = pace.load
     if wanted >= pace.current:

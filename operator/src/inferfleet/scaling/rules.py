@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from inferfleet.scaling import schedules
 from inferfleet.values import AutoscalingSpec
 
-UTILIZATION = 0.9
-"""Before anything was foreseen, and held against what came."""
-
-LEAST_UTILIZATION, MOST_UTILIZATION = 0.7, 1.0
+UTILIZATION = 1.0
+"""Of what a replica takes at the objectives, at their percentile: the room that it asks for is left there,
+and is learned under demand as it comes. A second margin would be a margin on a margin."""
 
 SHORTEST_DOWN_SECONDS, LONGEST_DOWN_SECONDS = 60.0, 600.0
+
+BUDGET_SECONDS = 3600.0
+"""Misses are budgeted over about this long: all that the percentile allows, whatever they are due to."""
 
 UP_AT_LEAST = 10
 DOWN_SHARE = 4
@@ -38,38 +40,30 @@ def resolve(
     *,
     current: int,
     cold_start_seconds: float,
-    spread: float | None,
+    overspent: bool,
     now: float,
 ) -> Rules:
     """Fill what the spec leaves open.
 
     A replica that goes too early costs a cold start to get back, so it is kept for as long as that takes:
-    the break-even of renting against buying. Rates follow the size of the fleet: up by doubling, down by a
-    quarter in a minute.
+    the break-even of renting against buying. Where the misses of the last hour are overspent, that cold
+    start would cost more than money: all that the hour asked for is kept. Rates follow the size of the
+    fleet: up by doubling, down by a quarter in a minute.
     """
     fewest, most, names = schedules.bounds(spec, now, cold_start_seconds)
     down = min(LONGEST_DOWN_SECONDS, max(SHORTEST_DOWN_SECONDS, cold_start_seconds))
+    down = BUDGET_SECONDS if overspent else down
     return Rules(
         min_replicas=fewest,
         max_replicas=most,
         tolerated_queue=spec.target_queue_per_replica,
-        utilization=spec.target_utilization or _utilization(spread),
+        utilization=spec.target_utilization or UTILIZATION,
         up_window_seconds=spec.scale_up_window_seconds,
         down_window_seconds=_or(spec.scale_down_window_seconds, down),
         up_per_minute=spec.max_scale_up_per_minute or max(UP_AT_LEAST, current),
         down_per_minute=spec.max_scale_down_per_minute or max(1, current // DOWN_SHARE),
         schedule=names,
     )
-
-
-def _utilization(spread: float | None) -> float:
-    """What leaves room for the excess of demand over what was foreseen: one standard deviation of it.
-
-    Not more, for the capacity itself is learned under the demand as it is.
-    """
-    if spread is None:
-        return UTILIZATION
-    return max(LEAST_UTILIZATION, min(MOST_UTILIZATION, 1 / (1 + spread)))
 
 
 def _or(value: float | None, otherwise: float) -> float:

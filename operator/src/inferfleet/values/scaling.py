@@ -95,8 +95,7 @@ class Foresight:
     `week` is the mean demand in each ten minutes of the week (UTC, Monday first; negative: not seen yet).
     `level` and `trend` (per second) are Holt's, as of `marked_at`. `promises` are forecasts that time will
     judge: (due, what was then, by trend, by season). `errors` are mean absolute errors: of persistence and
-    the trend, then of persistence and the season, of which `judged` have been seen; `spread` is the mean
-    squared excess of what came over what was foreseen, as a share of that.
+    the trend, then of persistence and the season, of which `judged` have been seen.
     """
 
     marked_at: float | None = None
@@ -106,7 +105,6 @@ class Foresight:
     promises: tuple[tuple[float, float, float, float | None], ...] = ()
     errors: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     judged: tuple[int, int] = (0, 0)
-    spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +115,11 @@ class ScalingMemory:
     oldest first; `recommendations`, (instant, replicas) pairs for the windows; `changes`, (instant, desired
     from then on) pairs for the rate limits; `starting`, the workers that were seen before they first
     served; `served_since`, when the replicas in service (`served`) last became more; `learned_at`, when
-    latencies last moved the capacity, and `tried` and `missed` the requests that have put it to the test
-    since, and those of them that missed an objective; `panic_until`. They are lost with the process, which
-    makes scaling hold until a window is full again. The rest is kept in status:
-    `tokens_per_second_per_replica` is the learned capacity while the plan predicted
+    latencies last moved the capacity; `trial_since`, `tried` and `missed` are the trial of the present one:
+    since when, over how many requests, and how many of them missed an objective; `asked_lately` and
+    `missed_lately` are all requests of about the last hour, and the misses among them; `panic_until`. They
+    are lost with the process, which makes scaling hold until a window is full again. The rest is kept in
+    status: `tokens_per_second_per_replica` is the learned capacity while the plan predicted
     `predicted_tokens_per_second`; `busy_tokens_per_second` is what one with a long queue made;
     `prompt_tokens` and `output_tokens` are the mean request; `cold_starts` are the last seconds from
     creation to Ready.
@@ -142,8 +141,11 @@ class ScalingMemory:
     served: int = 0
     served_since: float | None = None
     learned_at: float | None = None
+    trial_since: float | None = None
     tried: float = 0.0
     missed: float = 0.0
+    asked_lately: float = 0.0
+    missed_lately: float = 0.0
     panic_until: float | None = None
     foresight: Foresight = field(default_factory=Foresight)
 
