@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scenes import LAYOUT, NOW, pod, scene, worker
+from scenes import LAYOUT, NOW, pod, scene
 
 from inferfleet.disruption import drain, find_departures, put_into_service
-from inferfleet.values import CapacityType, MarkDraining, OfferKey, PodPhase, RestartWorker, Worker, WorkerPod
+from inferfleet.values import (
+    CapacityType,
+    MarkDraining,
+    OfferKey,
+    PodPhase,
+    RestartWorker,
+    SetServing,
+    Worker,
+    WorkerPod,
+)
 
 
 def group(*pods: WorkerPod) -> Worker:
@@ -46,8 +55,9 @@ def test_a_group_that_a_crash_left_incomplete_is_cleaned_up_after_a_while() -> N
 def test_the_rest_of_a_group_drains_when_one_of_its_pods_is_deleted() -> None:
     at = scene(layout=WIDE)
     half = group(pod("g", 0), pod("g", 1, deleted_at=NOW + 60))
-    actions = drain(find_departures([half], at), [worker("other")], 1, at)
+    actions = drain(find_departures([half], at), [], 1, at)
     assert [action.pod for action in actions if isinstance(action, MarkDraining)] == ["g-0"]
+    assert [action.pod for action in actions if isinstance(action, SetServing)] == ["g-0"], "at once"
 
 
 def test_a_leader_waits_for_its_group() -> None:

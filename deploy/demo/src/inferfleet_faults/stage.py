@@ -109,6 +109,10 @@ class Stage:
         left = [taint for taint in taints if taint["key"].startswith("node.kubernetes.io/")]
         self.watching.patch(path, {"spec": {"taints": left or None, "unschedulable": None}})
 
+    def gpus(self, node: str) -> int:
+        """The GPUs that a node offers."""
+        return int(self.watching.get(f"/api/v1/nodes/{node}")["status"]["allocatable"]["nvidia.com/gpu"])
+
     def kill(self, node: str) -> float:
         """Take a node's power; the instant before."""
         self.scene.did(f"node kill {node}")

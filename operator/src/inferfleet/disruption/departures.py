@@ -53,8 +53,13 @@ class Departure:
 
     @property
     def ending(self) -> bool:
-        """True if it cannot serve, or the endpoints have dropped it since a pod is being deleted."""
-        return self.over is not None or self.worker.deleted_at is not None
+        """True if it cannot serve, or the endpoints have dropped it since its leader is being deleted."""
+        return self.over is not None or self.worker.leader.deleted_at is not None
+
+    @property
+    def torn(self) -> bool:
+        """True if another pod of it is being deleted: all of it drains by itself, and the endpoints lag."""
+        return not self.ending and any(pod.deleted_at is not None for pod in self.worker.pods)
 
     @property
     def forced(self) -> bool:

@@ -100,7 +100,7 @@ def _may_leave_service(
     )
     replaced = max(0, others + len(patient) - desired) if covered else 0
     prompt = [d for d in serving if d not in patient] if covered else []
-    due = [d for d in serving if _is_due(d.drain, scene)]
+    due = [d for d in departures if d.torn or (d in serving and _is_due(d.drain, scene))]
     return frozenset(d.worker.name for d in (*patient[:replaced], *prompt, *due))
 
 
