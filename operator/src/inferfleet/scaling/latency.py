@@ -27,14 +27,12 @@ LEAST_SEEN = 20
 class Latency:
     """Time to first token and inter-token latency at the percentile, and over their objectives.
 
-    `worst` is the larger of the two as a share of its objective, `lasting` the same where the last seconds
-    show it too and it is more than chance; None where too few requests show anything, or nothing is
-    asked for.
+    `lasting` is what it is as a share of its objective, where the last seconds show it too and it is more
+    than chance; the seconds are None where too few requests show anything.
     """
 
     ttft_seconds: float | None = None
     itl_seconds: float | None = None
-    worst: float | None = None
     lasting_ttft: float = 0.0
     lasting_itl: float = 0.0
 
@@ -80,13 +78,11 @@ def judge(flows: Flows, objectives: Objectives, since: float | None) -> Latency:
     itl = percentile(long.itl, share) if _seen(long.itl) else None
     late = _over(ttft, objectives.ttft_seconds)
     slow = _over(itl, objectives.itl_seconds)
-    known = [ratio for ratio in (late, slow) if ratio is not None]
     proven_late = is_proven(above(long.ttft, objectives.ttft_seconds), long.ttft.total, share, BURN)
     proven_slow = is_proven(above(long.itl, objectives.itl_seconds), long.itl.total, share, BURN)
     return Latency(
         ttft_seconds=ttft,
         itl_seconds=itl,
-        worst=max(known, default=None),
         lasting_ttft=_lasting(
             late, _over(percentile(short.ttft, share), objectives.ttft_seconds), proven_late
         ),
