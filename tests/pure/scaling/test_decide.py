@@ -12,7 +12,7 @@ from scaling_cases import AT_ONCE, NOW, SPEC, each, fleet, sample, scope, settle
 
 from inferfleet.scaling import Scope, decide
 from inferfleet.scaling.pace import append, values_within
-from inferfleet.values import AutoscalingMode, EngineSample, ScalingDecision, ScalingMemory
+from inferfleet.values import AutoscalingMode, EngineSample, Objectives, ScalingDecision, ScalingMemory
 
 
 def test_the_largest_answer_wins_and_all_are_told() -> None:
@@ -149,6 +149,15 @@ def test_a_burst_passes_the_window_and_the_rate_and_nothing_goes_until_it_is_ove
     assert wanted[110] == 4
     assert {wanted[second] for second in range(110, 155, 5)} == {4}
     assert 150 <= panics[-1] <= 160
+
+
+def test_what_the_demand_of_an_hour_asked_for_is_kept_while_that_hour_missed_too_much() -> None:
+    peak = replace(settled(4), levels=((NOW - 1800, 3), (NOW - 900, 1)), asked_lately=1e4)
+    quiet = scope(fleet(4), each(4), spec=AT_ONCE)
+    missed = replace(peak, missed_lately=0.5e4)
+    kept, _ = decide(replace(quiet, objectives=Objectives(percentile=90.0, ttft_seconds=1.0)), missed, NOW)
+    assert (kept.desired, kept.limited_by) == (3, "budget of misses")
+    assert decide(quiet, peak, NOW)[0].desired == 1
 
 
 def test_a_handful_of_requests_is_no_burst() -> None:

@@ -156,12 +156,9 @@ def test_what_the_spec_leaves_open_is_measured() -> None:
         max_scale_up_per_minute=None,
         max_scale_down_per_minute=None,
     )
-    ruled = resolve(open_spec, current=40, cold_start_seconds=240, overspent=False, now=NOW)
+    ruled = resolve(open_spec, current=40, cold_start_seconds=240, now=NOW)
     assert (ruled.utilization, ruled.down_window_seconds) == (1.0, 240)
     assert (ruled.up_per_minute, ruled.down_per_minute) == (40, 10)
-    fresh = resolve(open_spec, current=1, cold_start_seconds=5, overspent=False, now=NOW)
+    fresh = resolve(open_spec, current=1, cold_start_seconds=5, now=NOW)
     assert (fresh.utilization, fresh.down_window_seconds) == (1.0, 60)
     assert (fresh.up_per_minute, fresh.down_per_minute) == (10, 1)
-    spent = resolve(open_spec, current=1, cold_start_seconds=5, overspent=True, now=NOW)
-    assert spent.down_window_seconds == 3600, "too many were late: nothing goes that the hour asked for"
-    assert resolve(SPEC, current=1, cold_start_seconds=5, overspent=True, now=NOW).down_window_seconds < 3600

@@ -120,7 +120,7 @@ class Autoscaling(Part):
     """How long more demand must last before a replica is added."""
     scale_down_window: Duration | None = None
     """How long less demand must last before a replica is removed. Default: as long as a cold start takes, 1
-    to 10 minutes; an hour where that hour missed its objectives by far."""
+    to 10 minutes."""
     max_scale_up_per_minute: Annotated[int | None, Field(ge=1, le=1000)] = None
     """Most replicas added in a minute; a burst may exceed it. Default: as many as there are, at least 10."""
     max_scale_down_per_minute: Annotated[int | None, Field(ge=1, le=1000)] = None

@@ -7,7 +7,6 @@ from math import exp, inf
 
 from inferfleet.scaling.flows import KEEP_SECONDS, Flows, within
 from inferfleet.scaling.latency import BURN, above, is_proven
-from inferfleet.scaling.rules import BUDGET_SECONDS
 from inferfleet.values import Flow, Objectives, ScalingMemory, Workload
 
 WINDOW_SECONDS = 30.0
@@ -17,6 +16,9 @@ while shows what they were at: one with a long prompt has a queue and makes hard
 
 STEP_SECONDS = 30.0
 """The least time between two corrections, and after new replicas came."""
+
+BUDGET_SECONDS = 3600.0
+"""Misses are budgeted over about this long: all that the percentile allows, whatever they are due to."""
 
 FEWER, MORE = 0.93, 1.05
 FEWEST_MISSES = 3.0

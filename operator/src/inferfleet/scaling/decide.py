@@ -48,7 +48,6 @@ def decide(scope: Scope, memory: ScalingMemory, now: float) -> tuple[ScalingDeci
         scope.spec,
         current=current,
         cold_start_seconds=load.cold_start_seconds,
-        overspent=capacity.is_overspent(memory, scope.objectives.percentile),
         now=now,
     )
     answers = laws.ask(load, ruled)
@@ -60,12 +59,15 @@ def decide(scope: Scope, memory: ScalingMemory, now: float) -> tuple[ScalingDeci
     recommendations = pace.append(memory.recommendations, now, recommended, keep)
     changes = memory.changes or ((now - pace.RATE_PERIOD_SECONDS, current),)
     panic = until is not None and now < until
-    measure = pace.Pace(ruled, load, current, recommendations, changes, now, panic)
+    levels = pace.append(memory.levels, now, laws.level(load, ruled), capacity.BUDGET_SECONDS)
+    spent_on = levels if capacity.is_overspent(memory, scope.objectives.percentile) else ()
+    measure = pace.Pace(ruled, load, current, recommendations, changes, now, panic, spent_on)
     desired, limited_by = _settle(scope, ruled, measure, recommended)
     numbers = say.Numbers(load, ruled, answers, limited_by, current, desired, panic)
     return say.explain(scope.spec.mode, numbers), replace(
         memory,
         recommendations=recommendations,
+        levels=levels,
         desired=desired,
         changed_at=now if memory.desired != desired else memory.changed_at,
         changes=pace.append(changes, now, desired, pace.RATE_PERIOD_SECONDS),

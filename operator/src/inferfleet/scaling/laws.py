@@ -99,6 +99,11 @@ def forecast(load: Load, rules: Rules) -> int:
     return _replicas(load, rules, load.forecast_tokens_per_second, max(1.0, growth))
 
 
+def level(load: Load, rules: Rules) -> int:
+    """What the demand asks for alone, once no backlog is left."""
+    return _replicas(load, rules, load.demand_tokens_per_second)
+
+
 LAWS: tuple[tuple[str, Law], ...] = (
     ("queue", queue_depth),
     ("tokens", token_rate),

@@ -20,7 +20,10 @@ Steps = tuple[tuple[float, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a limit may look at. `current` is what was asked for last; `recommendations` end with now's."""
+    """What a limit may look at. `current` is what was asked for last; `recommendations` end with now's.
+
+    `spent_on` is what the demand of the last hour asked for, where that hour missed too much.
+    """
 
     rules: Rules
     load: Load
@@ -29,6 +32,7 @@ class Pace:
     changes: Steps
     now: float
     panic: bool = False
+    spent_on: Steps = ()
 
 
 def _up_window(pace: Pace, wanted: int) -> int:
@@ -53,6 +57,16 @@ def _down_window(pace: Pace, wanted: int) -> int:
     if pace.recommendations[0][0] > start:
         return pace.current
     return min(pace.current, max(wanted, *values_within(pace.recommendations, start)))
+
+
+def _budget(pace: Pace, wanted: int) -> int:
+    """Keep what the demand of the last hour asked for while too much of that hour was missed.
+
+    A replica that is let go costs a cold start of misses when the next burst comes: none are left to spend.
+    """
+    if wanted >= pace.current or not pace.spent_on:
+        return wanted
+    return min(pace.current, max(wanted, *(count for _, count in pace.spent_on)))
 
 
 def _evidence(pace: Pace, wanted: int) -> int:
@@ -114,6 +128,7 @@ def _bounds(pace: Pace, wanted: int) -> int:
 LIMITS: tuple[tuple[str, Callable[[Pace, int], int]], ...] = (
     ("scale-up window", _up_window),
     ("scale-down window", _down_window),
+    ("budget of misses", _budget),
     ("evidence", _evidence),
     ("panic", _panic),
     ("load on the rest", _rest_can_hold),

@@ -13,9 +13,6 @@ and is learned under demand as it comes. A second margin would be a margin on a 
 
 SHORTEST_DOWN_SECONDS, LONGEST_DOWN_SECONDS = 60.0, 600.0
 
-BUDGET_SECONDS = 3600.0
-"""Misses are budgeted over about this long: all that the percentile allows, whatever they are due to."""
-
 UP_AT_LEAST = 10
 DOWN_SHARE = 4
 
@@ -40,19 +37,16 @@ def resolve(
     *,
     current: int,
     cold_start_seconds: float,
-    overspent: bool,
     now: float,
 ) -> Rules:
     """Fill what the spec leaves open.
 
     A replica that goes too early costs a cold start to get back, so it is kept for as long as that takes:
-    the break-even of renting against buying. Where the misses of the last hour are overspent, that cold
-    start would cost more than money: all that the hour asked for is kept. Rates follow the size of the
-    fleet: up by doubling, down by a quarter in a minute.
+    the break-even of renting against buying. Rates follow the size of the fleet: up by doubling, down by a
+    quarter in a minute.
     """
     fewest, most, names = schedules.bounds(spec, now, cold_start_seconds)
     down = min(LONGEST_DOWN_SECONDS, max(SHORTEST_DOWN_SECONDS, cold_start_seconds))
-    down = BUDGET_SECONDS if overspent else down
     return Rules(
         min_replicas=fewest,
         max_replicas=most,

@@ -112,7 +112,8 @@ class ScalingMemory:
     """What scaling carries from pass to pass.
 
     In the process only: `samples`, the newest of each worker; `flows`, what went through the fleet lately,
-    oldest first; `recommendations`, (instant, replicas) pairs for the windows; `changes`, (instant, desired
+    oldest first; `recommendations`, (instant, replicas) pairs for the windows;
+    `levels`, the same of what demand alone asked for in the last hour; `changes`, (instant, desired
     from then on) pairs for the rate limits; `starting`, the workers that were seen before they first
     served; `served_since`, when the replicas in service (`served`) last became more; `learned_at`, when
     latencies last moved the capacity; `trial_since`, `tried` and `missed` are the trial of the present one:
@@ -127,6 +128,7 @@ class ScalingMemory:
 
     samples: tuple[EngineSample, ...] = ()
     recommendations: tuple[tuple[float, int], ...] = ()
+    levels: tuple[tuple[float, int], ...] = ()
     desired: int | None = None
     changed_at: float | None = None
     tokens_per_second_per_replica: float | None = None
