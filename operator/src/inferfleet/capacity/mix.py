@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -32,14 +31,6 @@ class Mix:
                 return self.on_demand
 
 
-SUSPECT_SHARE = 0.5
-"""Of a zone's other spot replicas, this share is covered when one is interrupted there.
-
-Of the losses in four-node pools of the published V100 traces, a third to a half took two nodes or more, and
-over nine in ten that came together came within three minutes (arXiv 2604.16457).
-"""
-
-
 def mix(
     target: int,
     spec: CapacitySpec,
@@ -53,7 +44,7 @@ def mix(
     spot share holds; the over-provision comes on top. READY spot counts, not asked-for spot: within the hold
     after a loss on-demand is bought for all that is not Ready, and each that is Ready sends one home, then
     and later. Meanwhile spot is asked for wherever the market invites it. `suspected` are the offers where
-    one is being interrupted now: the others there are likely to follow.
+    one was interrupted minutes ago: the others there are likely to follow, and are covered as well.
     """
     nominal = _nominal(target, spec, staying, market)
     full = _with_extra(nominal, spec, staying, market)
@@ -68,7 +59,7 @@ def mix(
     if market.is_short:
         suspects = sum(worker.ready and worker.offer in suspected for worker in spot)
         had = max(0, standing_in - missing) + market.room(CapacityType.ON_DEMAND)
-        covered = min(nominal.spot, missing + min(math.ceil(SUSPECT_SHARE * suspects), had))
+        covered = min(nominal.spot, missing + min(suspects, had))
     note = f"spot is short: on-demand stands in for {covered}" if covered else nominal.note
     return Mix(nominal.reserved, asked, nominal.on_demand + covered, covered, note)
 

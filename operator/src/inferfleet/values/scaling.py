@@ -186,13 +186,15 @@ class ScalingDecision:
 
 @dataclass(frozen=True, slots=True)
 class CapacityMemory:
-    """What capacity carries from pass to pass, all of it kept in status.
+    """What capacity carries from pass to pass, all of it kept in status but `suspected`, which lasts minutes.
 
-    `losses` are (offer, instant) pairs of interruptions and failed placements; `failures` are the instants
-    at which replicas ended by themselves, for the backoff of their replacement.
+    `losses` are (offer, instant) pairs of interruptions and failed placements; `suspected` are those of the
+    last interruptions, where others are likely to follow; `failures` are the instants at which replicas ended
+    by themselves, for the backoff of their replacement.
     """
 
     losses: tuple[tuple[OfferKey, float], ...] = ()
+    suspected: tuple[tuple[OfferKey, float], ...] = ()
     spot_short_since: float | None = None
     targets: tuple[tuple[CapacityType, int], ...] = field(default=())
     failures: tuple[float, ...] = ()
