@@ -8,7 +8,7 @@ UV := .bootstrap/bin/uv
 RUN := $(UV) run --locked --all-extras --all-groups
 PY := $(RUN) python
 PYTHON := .venv/bin/python
-LEVELS := tests/pure tests/fakeapi tests/worker tests/telemetry tests/local tests/controlplane tests/karpenter tests/chart tests/e2e
+LEVELS := tests/pure tests/fakeapi tests/worker tests/telemetry tests/local tests/controlplane tests/karpenter tests/chart tests/e2e tests/faults
 
 include deploy/local/local.mk deploy/gen.mk
 
