@@ -119,7 +119,7 @@ def scenario(result: Mapping[str, Any]) -> Scenario:
     return Scenario(
         spec=spec,
         model=facts(result["model"]),
-        pools=(SimulatedPool(pool),),
+        pools=(SimulatedPool(pool, standing=2, grows=False),),
         source=SameLoad(shape),
         duration_seconds=shape.seconds,
         cold_start=ColdStart(0.0, 1.0, 0.0, max(0.1, cold - 1.0), 0.05),

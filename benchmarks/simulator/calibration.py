@@ -19,7 +19,7 @@ import subprocess
 import sys
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, linear_regression, median
 from typing import Any, Final
@@ -56,29 +56,6 @@ PROMPTS, REPEATS = (16, 64, 128, 240), 3
 SIZES: Final = Sizes(200, 60, 0.8, 0.8)
 LONGEST = (1200, 600)
 LOOK_SECONDS = 0.05
-ZERO: Final = StepModel(
-    stages=1,
-    ranks=1,
-    dense_seconds=0.0,
-    dense_seconds_per_token=0.0,
-    expert_seconds=0.0,
-    expert_seconds_per_token=0.0,
-    expert_hit=0.0,
-    head_seconds=0.0,
-    head_seconds_per_token=0.0,
-    context_seconds_per_token=0.0,
-    window_seconds=(),
-    state_seconds=0.0,
-    prefill_seconds_per_context_token=0.0,
-    prefill_window_seconds=(),
-    exchange_seconds=0.0,
-    exchange_seconds_per_token=0.0,
-    hop_seconds=0.0,
-    hop_seconds_per_token=0.0,
-    overhead_seconds=0.0,
-    overhead_seconds_per_sequence=0.0,
-)
-
 Ended = tuple[float, float, float, int]
 """Arrival, first token, last token, tokens."""
 
@@ -186,8 +163,7 @@ def fit(probes: Sequence[Probe]) -> StepTimes:
     attended = prompts[LONG] - chunks * start - LONG * per_token
     joined = {size: fmean(each.joined[size] for each in probes) for size in PROMPTS}
     plain = {size: fixed + JOINED * each + size * per_token + JOINED * SHORT * context for size in PROMPTS}
-    step = replace(
-        ZERO,
+    step = StepModel(
         overhead_seconds=fixed,
         exchange_seconds_per_token=per_token,
         overhead_seconds_per_sequence=each - per_token,

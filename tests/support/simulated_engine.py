@@ -14,28 +14,7 @@ from inferfleet.simulate.policy import Request
 from inferfleet.simulate.step_times import StepTimes
 from inferfleet.values import Objectives
 
-NOTHING = StepModel(
-    stages=1,
-    ranks=1,
-    dense_seconds=0.0,
-    dense_seconds_per_token=0.0,
-    expert_seconds=0.0,
-    expert_seconds_per_token=0.0,
-    expert_hit=0.0,
-    head_seconds=0.0,
-    head_seconds_per_token=0.0,
-    context_seconds_per_token=0.0,
-    window_seconds=(),
-    state_seconds=0.0,
-    prefill_seconds_per_context_token=0.0,
-    prefill_window_seconds=(),
-    exchange_seconds=0.0,
-    exchange_seconds_per_token=0.0,
-    hop_seconds=0.0,
-    hop_seconds_per_token=0.0,
-    overhead_seconds=0.0,
-    overhead_seconds_per_sequence=0.0,
-)
+NOTHING = StepModel()
 """Steps that take no time; a test sets the coefficients that it is about."""
 
 EVEN = replace(NOTHING, overhead_seconds=0.01)

@@ -187,6 +187,14 @@ def test_standing_nodes_are_all_that_there_is():
     assert max(each.ready for each in seen.bins) <= 4
 
 
+@pytest.mark.parametrize("policy", [None, fixed(2)], ids=["ours", "a peer"])
+def test_a_run_begins_with_warm_replicas_on_standing_nodes_too(policy: Factory | None):
+    pool = PoolSpec("gpus", accelerator_name="L4", gpus_per_node=1, max_nodes=2)
+    pools = (SimulatedPool(pool, standing=2, grows=False),)
+    seen = simulate(scenario(constant(0.3, 120.0), pools=pools, initial_replicas=2), policy, 1)
+    assert seen.ttft_p99 < 2.0
+
+
 def test_requests_longer_than_the_context_are_cut_to_it():
     made = scenario(constant(1.0, 60.0), source=Generated(constant(1.0, 60.0), Sizes(20_000, 400, 0, 0)))
     sizes = {(request.prompt_tokens, request.output_tokens) for request in made.arrivals(1)}

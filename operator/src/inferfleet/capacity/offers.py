@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -100,12 +101,14 @@ class Market:
     ) -> Market:
         """Count our replicas by offer; those without a node yet will take GPUs that still look free."""
         market = cls(offers, losses, gpus_per_replica, now, grows, hold_seconds)
+        by_offer: defaultdict[OfferKey, list[Worker]] = defaultdict(list)
         for worker in workers:
-            market.ours[worker.offer] = market.ours.get(worker.offer, 0) + 1
-            if not worker.placed:
-                market.taken[worker.offer] = market.taken.get(worker.offer, 0) + gpus_per_replica
-            else:
-                market.joined[worker.offer] = max(market.joined.get(worker.offer, 0.0), worker.created_at)
+            by_offer[worker.offer].append(worker)
+        for offer, there in by_offer.items():
+            placed = [worker.created_at for worker in there if worker.placed]
+            market.ours[offer] = len(there)
+            market.taken[offer] = (len(there) - len(placed)) * gpus_per_replica
+            market.joined[offer] = max(placed, default=0.0)
         return market
 
     def of(self, capacity_type: CapacityType) -> tuple[Offer, ...]:

@@ -45,11 +45,12 @@ def put_into_service(staying: Iterable[Worker], silent: frozenset[str] = frozens
     """Set the readiness gate of whoever can serve and stays; the leader's once its whole group can."""
     actions: list[Action] = []
     for worker in staying:
-        if worker.name in silent:
+        shut = [pod for pod in worker.pods if pod.serving is not True]
+        if not shut or worker.name in silent:
             continue
         whole = all(pod.containers_ready for pod in worker.pods)
-        for pod in worker.pods:
-            if pod.containers_ready and pod.serving is not True and (whole or pod is not worker.leader):
+        for pod in shut:
+            if pod.containers_ready and (whole or pod is not worker.leader):
                 reason = Reason("ReadyToServe", "the engine answers and the worker stays")
                 actions.append(SetServing(pod.name, pod.uid, serving=True, reason=reason))
     return tuple(actions)

@@ -102,16 +102,7 @@ class Executor:
         """Take a replica out; what it runs may go on for so long."""
         self._leaving.add(replica.name)
         self._world.serve(replica, serving=False)
-        self._exit_when_idle(replica, self._world.clock.now + seconds)
-
-    def _exit_when_idle(self, replica: Replica, ends: float) -> None:
-        now = self._world.clock.now
-        if replica.gone:
-            return
-        if not replica.in_flight or now >= ends:
-            self._world.remove(replica)
-            return
-        self._world.clock.call(min(1.0, ends - now), lambda: self._exit_when_idle(replica, ends))
+        self._world.remove_when_idle(replica, self._world.clock.now + seconds)
 
     def _changed(self, replica: Replica) -> None:
         if replica.gone:

@@ -39,9 +39,6 @@ EPOCH = 1_800_000_000.0
 NOTICE_DELAY_SECONDS = 0.2
 """From a change in the cluster to the pass that it wakes."""
 
-IDLE_EXIT_SECONDS = 1.0
-"""What an idle engine needs to exit."""
-
 UNSCHEDULABLE = Reason("Unschedulable", "0 nodes are available: Insufficient GPUs")
 
 
@@ -264,14 +261,4 @@ class Operator:
         held.deleted_at = self._now + grace
         self._touch(held)
         self._world.serve(replica, serving=False)
-        ends = self._world.clock.now + grace
-        self._exit_when_idle(replica, ends)
-
-    def _exit_when_idle(self, replica: Replica, ends: float) -> None:
-        if replica.gone:
-            return
-        if not replica.in_flight or self._world.clock.now >= ends:
-            self._world.remove(replica)
-            return
-        left = min(IDLE_EXIT_SECONDS, ends - self._world.clock.now)
-        self._world.clock.call(left, lambda: self._exit_when_idle(replica, ends))
+        self._world.remove_when_idle(replica, self._world.clock.now + grace)

@@ -15,6 +15,9 @@ from inferfleet.simulate.policy import Request
 from inferfleet.simulate.step_times import StepTimes
 from inferfleet.values import OfferKey
 
+IDLE_EXIT_SECONDS = 1.0
+"""How often a replica that is to go is looked at: what an idle engine needs to exit."""
+
 RETRY_SECONDS = 10.0
 """How often what found no node is tried again."""
 
@@ -165,6 +168,16 @@ class World:
             self.nodes.release(node, replica.gpus)
         self.on_change(replica)
 
+    def remove_when_idle(self, replica: Replica, ends: float) -> None:
+        """End a replica once it has nothing in flight, or at `ends` whatever it has."""
+        now = self.clock.now
+        if replica.gone:
+            return
+        if not replica.in_flight or now >= ends:
+            self.remove(replica)
+            return
+        self.clock.call(min(IDLE_EXIT_SECONDS, ends - now), lambda: self.remove_when_idle(replica, ends))
+
     def look(self, *, ready: int, pending: int, desired: int) -> None:
         """Note the fleet as it is, for the plots."""
         queue = len(self.held) + sum(r.engine.waiting for r in self.endpoints if r.engine)
@@ -197,11 +210,11 @@ class World:
         replica.nodes = found
         replica.price = self._kind.price_of(replica.offer)
         self._bill(1, replica)
-        if self.warm:
+        if replica.started:
+            self._start(replica)
+        elif self.warm:
             for node in found:
                 self.nodes.join(node)
-        elif replica.started:
-            self._start(replica)
 
     def _retry(self) -> None:
         self._retrying = False

@@ -16,6 +16,9 @@ class CapacityType(StrEnum):
     SPOT = "spot"
     ON_DEMAND = "on-demand"
 
+    # offers are counted for every worker in every pass, and Enum's own hash is a call of Python's
+    __hash__ = str.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
