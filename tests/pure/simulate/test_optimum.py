@@ -24,7 +24,7 @@ from inferfleet.simulate.run import simulate
 from inferfleet.simulate.scenario import Scenario
 from inferfleet.values import AutoscalingSpec, CapacityType
 
-NOTHING = Seen(0, 0, 0, 0, (), Gateway(0, 0, 0, 0, 0, 0, 0.0, 0, 0, 0.0, 0.0))
+NOTHING = Seen(0, 0, 0, 0, (), Gateway(0, 0, 0, 0, 0, 0.0, 0, 0))
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ class Ledger:
         self.bin_seconds = max(_LEAST_BIN_SECONDS, duration_seconds / _MOST_BINS)
         self.bins = [Bin(0.0)]
         self.ttft, self.itl = Histogram(), Histogram()
-        self.arrived = self.first_tokens = self.answered = self.attained = self.lost = 0
+        self.arrived = self.answered = self.attained = self.lost = 0
         self.in_flight_seconds = 0.0
         self.prompt_tokens = self.output_tokens = 0
         self._percentile = objectives.percentile
@@ -76,7 +76,6 @@ class Ledger:
         """A request has its first token."""
         if now >= self._until:
             self._turn(now)
-        self.first_tokens += 1
         ttft = job.first_at - job.at
         self.ttft.add(ttft)
         self._bin_ttft.add(ttft)
@@ -129,14 +128,11 @@ class Ledger:
             in_flight=self._in_flight,
             held=held,
             arrivals_total=self.arrived,
-            started_total=self.first_tokens,
             finished_total=self.answered,
             lost_total=self.lost,
             in_flight_seconds_total=self.in_flight_seconds + self._in_flight * (now - self._changed_at),
             prompt_tokens_total=self.prompt_tokens,
             output_tokens_total=self.output_tokens,
-            ttft_seconds_total=self.ttft.total,
-            itl_seconds_total=self.itl.total,
         )
 
     def close(self, now: float) -> None:

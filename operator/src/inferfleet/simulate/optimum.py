@@ -156,7 +156,6 @@ class Found:
     plan: Schedule
     attainment: float
     cost: float
-    load_share: float
     evaluations: int
 
     def policy(self, _setting: Setting) -> Policy:
@@ -179,17 +178,17 @@ def search(
     load = replica_load(setting)
     lead = setting.replica.cold_start_seconds * LEAD
     low, high = LOAD_SHARES
-    found = Found(schedule(setting, load, low, lead), 0.0, inf, low, 0)
+    found = Found(schedule(setting, load, low, lead), 0.0, inf, 0)
     best = found
     for _ in range(BISECTIONS):
         share = sqrt(low * high)
-        found = _tried(schedule(setting, load, share, lead), evaluate, replace(found, load_share=share))
+        found = _tried(schedule(setting, load, share, lead), evaluate, found)
         if found.attainment >= target:
             low, best = share, found
         else:
             high = share
     if best.cost == inf:
-        best = _tried(best.plan, evaluate, replace(found, load_share=low))
+        best = _tried(best.plan, evaluate, found)
     return _shorten(replace(best, evaluations=found.evaluations), evaluate, target, trials, from_seconds)
 
 

@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from inferfleet.planning.operate import operate
 from inferfleet.planning.speed import StepModel
 from inferfleet.values import EngineSample, Objectives, Workload
-
-BLOCK_TOKENS: Final = 16
-"""The engine's default size of a KV block."""
 
 
 class Request(NamedTuple):
@@ -35,8 +32,8 @@ Arrivals: TypeAlias = Callable[[], Iterator[Request]]
 class ReplicaFacts:
     """What is known of one replica before it runs: sizes that the engine logs, and its price on demand.
 
-    `predicted_tokens_per_second` and `predicted_concurrency` are the plan's, at the objectives, for the
-    workload that the deployment states. `cold_start_seconds` is the median from asked for to Ready.
+    `predicted_tokens_per_second` is the plan's, at the objectives, for the workload that the deployment
+    states. `cold_start_seconds` is the median from asked for to Ready.
     """
 
     kv_cache_tokens: int
@@ -44,16 +41,10 @@ class ReplicaFacts:
     max_num_batched_tokens: int
     max_model_len: int
     predicted_tokens_per_second: float
-    predicted_concurrency: int
     gpus: int
     dollars_per_hour: float
     cold_start_seconds: float
     step: StepModel
-
-    @property
-    def kv_blocks(self) -> int:
-        """`num_gpu_blocks` of the engine."""
-        return self.kv_cache_tokens // BLOCK_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +84,17 @@ class Gateway:
 
     `in_flight` are requests sent to a replica or held; `held` are those that wait for any replica at all.
     `in_flight_seconds_total` is the integral of `in_flight`, so that its growth over time is an exact mean.
-    `ttft_seconds_total` sums over requests that got their first token (`started_total`), `itl_seconds_total`
-    the mean inter-token latency of each of the `finished_total`. `lost_total` a replica's end cut off.
+    `lost_total` a replica's end cut off.
     """
 
     in_flight: int
     held: int
     arrivals_total: int
-    started_total: int
     finished_total: int
     lost_total: int
     in_flight_seconds_total: float
     prompt_tokens_total: int
     output_tokens_total: int
-    ttft_seconds_total: float
-    itl_seconds_total: float
 
 
 @dataclass(frozen=True, slots=True)

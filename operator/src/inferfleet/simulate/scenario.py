@@ -158,7 +158,6 @@ class Scenario:
             max_num_batched_tokens=limits.max_num_batched_tokens,
             max_model_len=layout.max_model_len,
             predicted_tokens_per_second=layout.prediction.tokens_per_second,
-            predicted_concurrency=layout.prediction.concurrency,
             gpus=layout.gpus_per_replica,
             dollars_per_hour=layout.gpus_per_replica
             * prices.get(CapacityType.ON_DEMAND, max(prices.values(), default=0.0)),

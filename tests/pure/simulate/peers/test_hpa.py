@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from inferfleet.simulate.peers.hpa import Behavior, Controller, Rate, from_pods, from_total, from_value
+from inferfleet.simulate.peers.hpa import Behavior, Controller, Rate, from_pods, from_total
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,6 @@ def test_an_external_average_is_the_total_over_the_target(
     current: int, total: float, target: float, wanted: int
 ) -> None:
     assert from_total(current, total, target) == wanted
-
-
-def test_an_external_value_multiplies_what_there_is() -> None:
-    assert from_value(3, 2.0, 1.0) == 6
-    assert from_value(3, 1.05, 1.0) == 3
 
 
 @pytest.mark.parametrize(

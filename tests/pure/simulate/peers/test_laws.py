@@ -20,7 +20,7 @@ from inferfleet.values import Buckets, EngineSample, Objectives
 
 
 def seen(desired: int = 1, ready: int | None = None, *, in_flight: int = 0, arrivals: int = 0) -> Seen:
-    gateway = Gateway(in_flight, 0, arrivals, 0, 0, 0, 0.0, 0, 0, 0.0, 0.0)
+    gateway = Gateway(in_flight, 0, arrivals, 0, 0, 0.0, 0, 0)
     return Seen(desired, desired if ready is None else ready, 0, 0, (), gateway)
 
 

@@ -55,14 +55,6 @@ def from_total(current: int, total: float, target: float, behavior: Behavior | N
     return ceil(total / target)
 
 
-def from_value(current: int, value: float, target: float, behavior: Behavior | None = None) -> int:
-    """An external metric with a plain value: `ceil(current * value / target)`."""
-    if math.isnan(value):
-        return current
-    ratio = value / target
-    return current if within_tolerance(ratio, behavior or Behavior()) else ceil(current * ratio)
-
-
 def from_pods(
     current: int,
     values: Sequence[float],
