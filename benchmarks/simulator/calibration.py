@@ -50,8 +50,8 @@ SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
     "TORCHDYNAMO_DISABLE": "1",
 }
-SHORT, LONG, DECODED, JOINED = 16, 1000, 48, 3
-BATCHES = (1, 2, 4, SLOTS)
+SHORT, LONG, DECODED = 16, 1000, 48
+BATCHES, JOINED = (1, 2, 4, SLOTS), (SLOTS // 2, SLOTS - 1)
 PROMPTS, REPEATS = (16, 64, 128, 240), 3
 SIZES: Final = Sizes(200, 60, 0.8, 0.8)
 LONGEST = (1200, 600)
@@ -117,11 +117,14 @@ class RealEngine:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Seconds per decode step by batch and length, of prompts by length, and of prompts that join a batch."""
+    """Seconds per decode step by batch and length, of prompts by length, and of prompts that join a batch.
+
+    What joins is measured beside half of the slots and beside all but its own, where most join under load.
+    """
 
     paces: Mapping[tuple[int, int], float]
     prompts: Mapping[int, float]
-    joined: Mapping[int, float]
+    joined: Mapping[tuple[int, int], float]
 
 
 def probe(engine: RealEngine) -> Probe:
@@ -137,14 +140,18 @@ def probe(engine: RealEngine) -> Probe:
         prompt: fmean(engine.serve([Request(0.0, prompt, 1)]).ended[0][1] for _ in range(REPEATS))
         for prompt in (*PROMPTS, LONG)
     }
-    joined = {prompt: fmean(joining_seconds(engine, prompt) for _ in range(REPEATS)) for prompt in PROMPTS}
+    joined = {
+        (batch, prompt): fmean(joining_seconds(engine, batch, prompt) for _ in range(REPEATS))
+        for batch in JOINED
+        for prompt in PROMPTS
+    }
     return Probe(paces, prompts, joined)
 
 
-def joining_seconds(engine: RealEngine, prompt: int) -> float:
-    """Seconds of the step in which a prompt joins a batch of `JOINED`."""
+def joining_seconds(engine: RealEngine, batch: int, prompt: int) -> float:
+    """Seconds of the step in which a prompt joins a batch."""
     late = 1e-6
-    course = engine.serve([*[Request(0.0, SHORT, DECODED)] * JOINED, Request(late, prompt, 1)])
+    course = engine.serve([*[Request(0.0, SHORT, DECODED)] * batch, Request(late, prompt, 1)])
     first = next(first for at, first, _, _ in course.ended if at == late)
     return first - max(at for at, _, _ in course.looks if at < first)
 
@@ -161,8 +168,11 @@ def fit(probes: Sequence[Probe]) -> StepTimes:
     per_token = max(0.0, per_token)
     chunks = -(-LONG // BUDGET)
     attended = prompts[LONG] - chunks * start - LONG * per_token
-    joined = {size: fmean(each.joined[size] for each in probes) for size in PROMPTS}
-    plain = {size: fixed + JOINED * each + size * per_token + JOINED * SHORT * context for size in PROMPTS}
+    joined = {key: fmean(each.joined[key] for each in probes) for key in probes[0].joined}
+    more = [
+        seconds - fixed - batch * (each + SHORT * context) - size * per_token
+        for (batch, size), seconds in joined.items()
+    ]
     step = StepModel(
         overhead_seconds=fixed,
         exchange_seconds_per_token=per_token,
@@ -170,7 +180,7 @@ def fit(probes: Sequence[Probe]) -> StepTimes:
         context_seconds_per_token=context,
         prefill_seconds_per_context_token=max(0.0, attended / (LONG * LONG / 2)),
     )
-    extra = max(0.0, median(joined[size] - plain[size] for size in PROMPTS))
+    extra = max(0.0, median(more))
     print(f"  {described(step)}, {extra * 1e3:.2f} ms more with a prompt", flush=True)
     return StepTimes(step, extra)
 
