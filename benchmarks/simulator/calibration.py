@@ -1,9 +1,10 @@
 """Hold the simulated engine against a real one: `python benchmarks/simulator/calibration.py PYTHON MODEL`.
 
-PYTHON is that of an environment with vLLM for CPU, MODEL a folder with a small model. In each round the step
-model is fitted to the engine (decode batches of several sizes and lengths, prompts of several lengths alone
-and beside decodes), in turns with Poisson arrivals that the engine serves; then the simulator serves the
-same. The fit knows nothing of the arrivals. Printed are both figures for each round, and the median error.
+PYTHON is that of an environment with vLLM for CPU, MODEL a folder with a small model. In each round the
+engine serves Poisson arrivals in turns: some that the step model is fitted to, step by step, and others that
+the simulator then serves as well. The fit knows the kind of load, so that its steps are those that are taken,
+and nothing of the arrivals that it is judged by. Printed are both figures for each round, and the median
+error.
 
 The real engine runs in the process of `engine_clock.py`, on its own processor time: scheduler, KV cache and
 model are real, the API server takes no part. On a machine that does other work the time of a step still
@@ -18,10 +19,10 @@ import os
 import subprocess
 import sys
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, linear_regression, median
+from statistics import fmean, median
 from typing import Any, Final
 
 from inferfleet.planning.speed import StepModel
@@ -50,9 +51,9 @@ SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
     "TORCHDYNAMO_DISABLE": "1",
 }
-SHORT, LONG, DECODED = 16, 1000, 48
-BATCHES, JOINED = (1, 2, 4, SLOTS), (SLOTS // 2, SLOTS - 1)
-PROMPTS, REPEATS = (16, 64, 128, 240), 3
+FIRST_RATE: Final = 15.0
+"""Requests per second of the load that tells how much the engine can take."""
+
 SIZES: Final = Sizes(200, 60, 0.8, 0.8)
 LONGEST = (1200, 600)
 LOOK_SECONDS = 0.05
@@ -62,10 +63,14 @@ Ended = tuple[float, float, float, int]
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What became of each request, and (instant, running, waiting) as it went."""
+    """What became of each request, (instant, running, waiting) as it went, and what each step took for what.
+
+    A step is its seconds, decodes and their context, prompt tokens, and the context that these attended to.
+    """
 
     ended: Sequence[Ended]
     looks: Sequence[tuple[float, int, int]]
+    steps: Sequence[tuple[float, int, int, int, float]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,9 @@ class RealEngine:
         if not answer:
             raise SystemExit(f"the engine ended with {self._process.wait()}")
         found: dict[str, Any] = json.loads(answer)
-        return Course([tuple(each) for each in found["ended"]], [tuple(each) for each in found["looks"]])
+        return Course(
+            [tuple(each) for each in found["ended"]], [tuple(each) for each in found["looks"]], found["steps"]
+        )
 
     def close(self) -> None:
         """End it."""
@@ -115,74 +122,50 @@ class RealEngine:
         self._process.wait(60)
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Seconds per decode step by batch and length, of prompts by length, and of prompts that join a batch.
-
-    What joins is measured beside half of the slots and beside all but its own, where most join under load.
-    """
-
-    paces: Mapping[tuple[int, int], float]
-    prompts: Mapping[int, float]
-    joined: Mapping[tuple[int, int], float]
-
-
-def probe(engine: RealEngine) -> Probe:
-    """Measure every pace once."""
-    paces: dict[tuple[int, int], float] = {}
-    for prompt in (SHORT, LONG):
-        for batch in BATCHES:
-            course = engine.serve([Request(0.0, prompt, DECODED)] * batch)
-            ends = min(last for _, _, last, _ in course.ended)
-            begins = max(first for _, first, _, _ in course.ended)
-            paces[batch, prompt] = (ends - begins) / sum(begins < at <= ends for at, _, _ in course.looks)
-    prompts = {
-        prompt: fmean(engine.serve([Request(0.0, prompt, 1)]).ended[0][1] for _ in range(REPEATS))
-        for prompt in (*PROMPTS, LONG)
-    }
-    joined = {
-        (batch, prompt): fmean(joining_seconds(engine, batch, prompt) for _ in range(REPEATS))
-        for batch in JOINED
-        for prompt in PROMPTS
-    }
-    return Probe(paces, prompts, joined)
-
-
-def joining_seconds(engine: RealEngine, batch: int, prompt: int) -> float:
-    """Seconds of the step in which a prompt joins a batch."""
-    late = 1e-6
-    course = engine.serve([*[Request(0.0, SHORT, DECODED)] * batch, Request(late, prompt, 1)])
-    first = next(first for at, first, _, _ in course.ended if at == late)
-    return first - max(at for at, _, _ in course.looks if at < first)
-
-
-def fit(probes: Sequence[Probe]) -> StepTimes:
-    """Coefficients of a step from the mean of several looks."""
-    paces = {key: fmean(each.paces[key] for each in probes) for key in probes[0].paces}
-    prompts = {size: fmean(each.prompts[size] for each in probes) for size in probes[0].prompts}
-    growth = [(paces[batch, LONG] - paces[batch, SHORT]) / (batch * (LONG - SHORT)) for batch in BATCHES]
-    context = max(0.0, median(growth))
-    bare = [paces[batch, SHORT] - context * batch * (SHORT + DECODED / 2) for batch in BATCHES]
-    each, fixed = linear_regression(BATCHES, bare)
-    per_token, start = linear_regression(PROMPTS, [prompts[size] for size in PROMPTS])
-    per_token = max(0.0, per_token)
-    chunks = -(-LONG // BUDGET)
-    attended = prompts[LONG] - chunks * start - LONG * per_token
-    joined = {key: fmean(each.joined[key] for each in probes) for key in probes[0].joined}
-    more = [
-        seconds - fixed - batch * (each + SHORT * context) - size * per_token
-        for (batch, size), seconds in joined.items()
+def fit(courses: Sequence[Course]) -> StepTimes:
+    """The coefficients of a step, by least squares over all steps of these courses."""
+    steps = [step for course in courses for step in course.steps]
+    rows = [
+        (1.0, decodes, prompt, float(prompt > 0 and decodes > 0), context, attended)
+        for _, decodes, context, prompt, attended in steps
     ]
+    fixed, each, per_token, extra, context, attended = least_squares(rows, [step[0] for step in steps])
     step = StepModel(
         overhead_seconds=fixed,
         exchange_seconds_per_token=per_token,
         overhead_seconds_per_sequence=each - per_token,
-        context_seconds_per_token=context,
-        prefill_seconds_per_context_token=max(0.0, attended / (LONG * LONG / 2)),
+        context_seconds_per_token=max(0.0, context),
+        prefill_seconds_per_context_token=max(0.0, attended),
     )
-    extra = max(0.0, median(more))
     print(f"  {described(step)}, {extra * 1e3:.2f} ms more with a prompt", flush=True)
-    return StepTimes(step, extra)
+    return StepTimes(step, max(0.0, extra))
+
+
+def least_squares(rows: Sequence[Sequence[float]], values: Sequence[float]) -> list[float]:
+    """The coefficients that explain the values best, by the normal equations."""
+    size = len(rows[0])
+    scale = [max(abs(row[index]) for row in rows) or 1.0 for index in range(size)]
+    table = [
+        [
+            *(
+                sum(row[one] * row[other] for row in rows) / scale[one] / scale[other]
+                for other in range(size)
+            ),
+            sum(row[one] * value for row, value in zip(rows, values, strict=True)) / scale[one],
+        ]
+        for one in range(size)
+    ]
+    for index in range(size):
+        pivot = max(range(index, size), key=lambda place: abs(table[place][index]))
+        table[index], table[pivot] = table[pivot], table[index]
+        table[index] = [cell / table[index][index] for cell in table[index]]
+        for place in range(size):
+            if place != index:
+                share = table[place][index]
+                table[place] = [
+                    cell - share * over for cell, over in zip(table[place], table[index], strict=True)
+                ]
+    return [table[index][-1] / scale[index] for index in range(size)]
 
 
 def imitate(requests: Sequence[Request], times: StepTimes) -> Course:
@@ -255,20 +238,21 @@ def capacity(times: StepTimes) -> float:
 
 
 def measure(engine: RealEngine, rounds: int, slices: int, seconds: float, shares: Sequence[float]) -> None:
-    """In each round look at the pace and serve, in turn, so that both meet the same machine; then compare."""
+    """In each round serve what is fitted to and what is judged in turns, on the same machine."""
     errors: dict[tuple[float, str], list[float]] = {}
-    engine.serve([Request(0.0, LONG, DECODED)] * SLOTS)
+    engine.serve(arrivals(FIRST_RATE, seconds / 2, 0))
+    times = fit([engine.serve(arrivals(FIRST_RATE, seconds / 2, 1))])
     for number in range(1, rounds + 1):
-        probes = [probe(engine)]
-        rate = capacity(fit(probes))
+        rate = capacity(times)
+        fitted: list[Course] = []
         served: list[tuple[float, Sequence[Request], Course]] = []
         for index in range(slices):
             for share in shares:
+                fitted.append(engine.serve(arrivals(share * rate, seconds / 2, 1000 + 100 * number + index)))
                 requests = arrivals(share * rate, seconds, 100 * number + index)
                 served.append((share, requests, engine.serve(requests)))
-            probes.append(probe(engine))
         print(f"round {number}: loads are shares of {rate:.2f} requests/s", flush=True)
-        times = fit(probes)
+        times = fit(fitted)
         for share in shares:
             real = mean_of([figures(course) for load, _, course in served if load == share])
             simulated = mean_of([figures(imitate(sent, times)) for load, sent, _ in served if load == share])
