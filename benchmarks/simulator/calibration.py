@@ -3,8 +3,8 @@
 PYTHON is that of an environment with vLLM for CPU, MODEL a folder with a small model. In each round the
 engine serves Poisson arrivals in turns: some that the step model is fitted to, step by step, and others that
 the simulator then serves as well. The fit knows the kind of load, so that its steps are those that are taken,
-and nothing of the arrivals that it is judged by. Printed are both figures for each round, and the median
-error.
+and nothing of the arrivals that it is judged by. Those the engine serves twice, for how far it agrees with
+itself. Printed are the figures of each round, and the median error against the mean of both.
 
 The real engine runs in the process of `engine_clock.py`, on its own processor time: scheduler, KV cache and
 model are real, the API server takes no part. On a machine that does other work the time of a step still
@@ -245,23 +245,26 @@ def measure(engine: RealEngine, rounds: int, slices: int, seconds: float, shares
     for number in range(1, rounds + 1):
         rate = capacity(times)
         fitted: list[Course] = []
-        served: list[tuple[float, Sequence[Request], Course]] = []
+        served: list[tuple[float, Sequence[Request], Course, Course]] = []
         for index in range(slices):
             for share in shares:
                 fitted.append(engine.serve(arrivals(share * rate, seconds / 2, 1000 + 100 * number + index)))
                 requests = arrivals(share * rate, seconds, 100 * number + index)
-                served.append((share, requests, engine.serve(requests)))
+                served.append((share, requests, engine.serve(requests), engine.serve(requests)))
         print(f"round {number}: loads are shares of {rate:.2f} requests/s", flush=True)
         times = fit(fitted)
         for share in shares:
-            real = mean_of([figures(course) for load, _, course in served if load == share])
-            simulated = mean_of([figures(imitate(sent, times)) for load, sent, _ in served if load == share])
+            here = [each[1:] for each in served if each[0] == share]
+            once = mean_of([figures(first) for _, first, _ in here])
+            again = mean_of([figures(second) for *_, second in here])
+            real = mean_of([once, again])
+            simulated = mean_of([figures(imitate(sent, times)) for sent, *_ in here])
             for name in Figures.__slots__:
                 one, other = getattr(real, name), getattr(simulated, name)
                 error = other / one - 1 if one else float("nan")
                 errors.setdefault((share, name), []).append(error)
-                pair = f"real {one:.4f}, simulated {other:.4f}"
-                print(f"  load {share:g} {name}: {pair} ({error:+.1%})", flush=True)
+                twice = f"real {getattr(once, name):.4f} and again {getattr(again, name):.4f}"
+                print(f"  load {share:g} {name}: {twice}, simulated {other:.4f} ({error:+.1%})", flush=True)
     print("median error over the rounds:")
     for (share, name), seen in errors.items():
         print(f"  load {share:g} {name}: {median(seen):+.1%} (from {min(seen):+.1%} to {max(seen):+.1%})")
