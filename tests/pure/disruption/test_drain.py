@@ -157,6 +157,33 @@ def test_of_two_on_a_cordoned_node_only_as_many_leave_as_were_replaced() -> None
 
 
 @pytest.mark.parametrize(
+    ("others", "told", "out"),
+    [
+        (0, (), ""),
+        (1, (), "ab"),
+        (2, (), "abc"),
+        (3, (), "abcd"),
+        (1, ("d",), "ad"),
+        (1, ("c", "d"), "cd"),
+    ],
+)
+def test_when_most_are_interrupted_at_once_so_many_serve_on_that_half_of_what_is_wanted_does(
+    others: int, told: tuple[str, ...], out: str
+) -> None:
+    doomed = [
+        Departure(worker(name), Drain(DrainCause.INTERRUPTION, NOW, NOW + 120 + n), WHY)
+        for n, name in enumerate("abcd")
+    ]
+    samples = {name: replace(heard(name)[name], notices=(("interruption", None, "aws"),)) for name in told}
+    at = scene(samples=samples)
+    actions = drain(doomed, [worker(f"other{n}") for n in range(others)], 6, at)
+    assert "".join(action.pod[0] for action in actions if isinstance(action, SetServing)) == out
+
+    late = drain(doomed, [worker("other")], 6, replace(at, now=NOW + 115))
+    assert sum(isinstance(action, SetServing) for action in late) == len(doomed)
+
+
+@pytest.mark.parametrize(
     ("notice", "output_tokens", "start"),
     [(120, 2000, 60.0), (30, 2000, 15.0), (1000, 200, 960.0)],
     ids=["half of the notice", "half of a short notice", "what the longest request needs"],

@@ -89,20 +89,33 @@ def _may_leave_service(
 ) -> frozenset[str]:
     """Who may leave the endpoints now.
 
-    Somebody must be there to take the traffic. An interrupted worker goes as soon as there is anyone; one
-    that goes by choice when its replacement is Ready. At the latest start of its drain everybody goes.
+    Somebody must be there to take the traffic. An interrupted worker goes as soon as half of what is wanted
+    serves without it, for fewer would only queue and cut what a notice leaves time for; one that goes by
+    choice goes when its replacement is Ready. At the latest start of its drain everybody goes.
     """
     others = sum(worker.ready for worker in staying)
     covered = others > 0 or desired == 0
-    serving = [d for d in departures if d.worker.ready and not d.ending]
-    patient = sorted(
-        (d for d in serving if not d.forced and d.drain.cause not in AT_ONCE),
+    serving = sorted(
+        (d for d in departures if d.worker.ready and not d.ending),
         key=lambda d: (d.drain.deadline or float("inf"), d.worker.name),
     )
+    patient = [d for d in serving if not d.forced and d.drain.cause not in AT_ONCE]
     replaced = max(0, others + len(patient) - desired) if covered else 0
     prompt = [d for d in serving if d not in patient] if covered else []
+    kept = _kept(prompt, desired // 2 - others, scene)
     due = [d for d in departures if d.torn or (d in serving and _is_due(d.drain, scene))]
-    return frozenset(d.worker.name for d in (*patient[:replaced], *prompt, *due))
+    leaving = (*patient[:replaced], *(d for d in prompt if d not in kept), *due)
+    return frozenset(d.worker.name for d in leaving)
+
+
+def _kept(prompt: Sequence[Departure], missing: int, scene: Scene) -> Sequence[Departure]:
+    """Who of these serves on for want of others: those with the most time, in the order of deadlines.
+
+    One that heard of the notice itself does not wait for us: it refuses within seconds.
+    """
+    told = {name for name, sample in scene.samples.items() if sample.notices}
+    able = [departure for departure in prompt if departure.worker.name not in told]
+    return able[-missing:] if missing > 0 else ()
 
 
 def _is_due(drain: Drain, scene: Scene) -> bool:
