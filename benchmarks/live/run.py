@@ -37,7 +37,7 @@ from inferfleet.telemetry.workers import WorkerClient
 from inferfleet_demo import traffic
 from inferfleet_demo.kube import StepFailedError, eventually
 from inferfleet_demo.load import Load
-from inferfleet_demo.scene import NAME, NAMESPACE, SERVICE_URL, Scene
+from inferfleet_demo.scene import NAME, NAMESPACE, SERVICE_URL, STAYING_NODES, Scene
 from inferfleet_demo.stage import prepare
 from inferfleet_demo.steps import install_the_chart
 from inferfleet_local import external_metrics
@@ -199,8 +199,7 @@ def send(scene: Scene, shape: Shape) -> tuple[list[dict[str, Any]], dict[str, An
     }
     arguments = tuple(part for key, value in flags.items() for part in (f"--{key}", str(value)))
     scripts = (Path(traffic.__file__), HERE / "shape.py", HERE / "replay.py")
-    stays = {"karpenter.sh/capacity-type": "on-demand"}
-    load = Load.start(scene.kube, "shape", node_labels=stays, arguments=arguments, scripts=scripts)
+    load = Load.start(scene.kube, "shape", node_labels=STAYING_NODES, arguments=arguments, scripts=scripts)
     ended = ("Succeeded", "Failed")
     eventually(
         "the load's end",

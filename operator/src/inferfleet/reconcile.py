@@ -157,8 +157,11 @@ def _scale(
     observed: Observed, layout: Layout | None, fleet: Fleet, memory: ScalingMemory, now: float
 ) -> tuple[ScalingDecision, ScalingMemory]:
     """Scale on who can be hoped for: what found no node or cannot start in time is no capacity on its way."""
-    patience = observed.spec.capacity.fallback_after_seconds
-    hopeful = tuple(worker for worker in fleet.staying if not _is_hopeless(worker, patience, now))
+    hopeful = tuple(
+        worker
+        for worker in fleet.staying
+        if worker.failure is None and not capacity.is_stuck(worker, observed.spec.capacity, now)
+    )
     scope = scaling.Scope(
         spec=observed.spec.autoscaling,
         staying=hopeful,
@@ -171,11 +174,6 @@ def _scale(
         paused=observed.spec.paused or not observed.spec_known,
     )
     return scaling.decide(scope, memory, now)
-
-
-def _is_hopeless(worker: Worker, patience_seconds: float, now: float) -> bool:
-    stuck = worker.unschedulable is not None and now - worker.created_at >= patience_seconds
-    return stuck or worker.failure is not None
 
 
 def _act(

@@ -17,6 +17,7 @@ OPERATOR_NAMESPACE = "inferfleet-system"
 SERVICE_URL = f"http://{NAME}.{NAMESPACE}"
 INTERRUPTED = "karpenter.sh/disrupted"  # the taint by which Karpenter announces that a node goes
 CAPACITY_LABEL = "inferfleet.dev/capacity-type"
+STAYING_NODES = {"karpenter.sh/capacity-type": "on-demand"}
 WORKER_LABELS = f"inferfleet.dev/deployment={NAME},inferfleet.dev/worker"
 
 
@@ -114,8 +115,7 @@ class Scene:
             part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", str(value))
         ]
         self.did(f"traffic pod {name}: {' '.join(f'{key}={value}' for key, value in arguments.items())}")
-        stays = {"karpenter.sh/capacity-type": "on-demand"}
-        return Load.start(self.kube, name, node_labels=stays, arguments=tuple(flags))
+        return Load.start(self.kube, name, node_labels=STAYING_NODES, arguments=tuple(flags))
 
     def model_name(self) -> str:
         """Return the model's name for clients."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 
+from inferfleet.values.well_known import ZONE
 from inferfleet_demo.kube import eventually
 from inferfleet_demo.scene import NAMESPACE
 from inferfleet_faults.requests import Asked
 from inferfleet_faults.rows import Happened, Row, row
-from inferfleet_faults.stage import RESERVED, SPOT_NODES, ZONE, Stage, give_gpus, heal_nodes
+from inferfleet_faults.stage import RESERVED, SPOT_NODES, Stage, give_gpus, heal_nodes
 from inferfleet_faults.watching import PODS, Watching
 
 TITLE = "second pod of a replica on two nodes (PP2) deleted"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from inferfleet.values.well_known import KARPENTER_CAPACITY_TYPE
 from inferfleet_faults.faults import REPLACED_SECONDS
-from inferfleet_faults.stage import CAPACITY, CAPACITY_SPEC, RESERVED, SPOT_NODES, Stage, heal_nodes
+from inferfleet_faults.stage import CAPACITY_SPEC, RESERVED, SPOT_NODES, Stage, heal_nodes
 
 TAINT = "aws-node-termination-handler/spot-itn"
 """An interruption on whatever node it is, so that no kind of capacity is held to be short afterwards."""
@@ -27,7 +28,9 @@ class Signal:
 def repeat(stage: Stage, count: int) -> list[Signal]:
     """Taint one node after the other, two in a row while a third serves, from four on-demand nodes."""
     for node in (RESERVED, *SPOT_NODES):
-        stage.scene.kube.run("kubectl", "label", "node", node, f"{CAPACITY}=on-demand", "--overwrite")
+        stage.scene.kube.run(
+            "kubectl", "label", "node", node, f"{KARPENTER_CAPACITY_TYPE}=on-demand", "--overwrite"
+        )
     stage.patch_spec({"replicas": REPLICAS, "capacity": {"onDemand": {"base": REPLICAS}}})
     found: list[Signal] = []
     while len(found) < count:

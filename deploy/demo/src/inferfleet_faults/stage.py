@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from inferfleet.values.well_known import KARPENTER_CAPACITY_TYPE, ZONE
 from inferfleet_demo import steps
 from inferfleet_demo.kube import eventually
 from inferfleet_demo.scene import NAME, NAMESPACE, OPERATOR_NAMESPACE, Scene
@@ -26,7 +27,6 @@ from inferfleet_local.state import Flavour, locked, places
 SAFE, RESERVED = "if-node-1", "if-node-3"
 SPOT_NODES = ("if-node-2", "if-node-4")
 NODES = 4
-CAPACITY, ZONE = "karpenter.sh/capacity-type", "topology.kubernetes.io/zone"
 CAPACITY_SPEC = {
     "onDemand": {"base": 1},
     "spot": {"share": "100%"},
@@ -189,8 +189,8 @@ def heal_nodes(scene: Scene, reserved: tuple[str, ...] = ()) -> None:
                 scene.kube.run("kubectl", "taint", "node", name, f"{key}-")
         scene.kube.run("kubectl", "uncordon", name)
         made = machine(name).labels
-        kind = "reserved" if name in reserved else made[CAPACITY]
-        labels = (f"{CAPACITY}={kind}", f"{ZONE}={made[ZONE]}")
+        kind = "reserved" if name in reserved else made[KARPENTER_CAPACITY_TYPE]
+        labels = (f"{KARPENTER_CAPACITY_TYPE}={kind}", f"{ZONE}={made[ZONE]}")
         scene.kube.run("kubectl", "label", "node", name, *labels, "--overwrite")
         give_gpus(scene, name, machine(name).gpus)
 
@@ -214,7 +214,8 @@ def act_on(node: str, act: NodeAct) -> None:
 def prepare_deployment(scene: Scene) -> None:
     """Install the operator away from what goes, and apply the quickstart with a fixed number of replicas."""
     kube = scene.kube
-    steps.install_the_chart(scene, "--set", f"nodeSelector.{CAPACITY.replace('.', chr(92) + '.')}=on-demand")
+    label = KARPENTER_CAPACITY_TYPE.replace(".", r"\.")
+    steps.install_the_chart(scene, "--set", f"nodeSelector.{label}=on-demand")
     if not kube.find("namespace", NAMESPACE):
         kube.run("kubectl", "create", "namespace", NAMESPACE)
     if not kube.find("pod", "hog-reserved"):

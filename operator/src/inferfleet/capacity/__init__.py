@@ -1,6 +1,6 @@
 """Which offers serve the replicas: reserved, spot, on-demand; zones; fallback; cost."""
 
-from inferfleet.capacity.allocate import Allocation, Need, Placement, allocate
+from inferfleet.capacity.allocate import Allocation, Need, Placement, allocate, is_stuck
 from inferfleet.capacity.cost import dollars_per_hour, dollars_per_million_tokens, price_of
 from inferfleet.capacity.offers import key_of
 from inferfleet.capacity.prices import with_prices
@@ -12,6 +12,7 @@ __all__ = [
     "allocate",
     "dollars_per_hour",
     "dollars_per_million_tokens",
+    "is_stuck",
     "key_of",
     "price_of",
     "with_prices",

@@ -63,7 +63,7 @@ class Allocation:
 def allocate(need: Need, memory: CapacityMemory, now: float) -> Allocation:
     """Decide for `need.target` replicas of one revision. Asking twice in the same instant changes nothing."""
     offers = usable(need.pool, need.spec)
-    stuck = tuple(worker for worker in need.staying if _is_stuck(worker, need.spec, now))
+    stuck = tuple(worker for worker in need.staying if is_stuck(worker, need.spec, now))
     failed = [(worker.offer, worker.created_at + need.spec.fallback_after_seconds) for worker in stuck]
     keep = need.spec.fallback_hold_seconds
     losses = record_losses(memory.losses, (*need.lost, *failed), now, keep)
@@ -111,7 +111,8 @@ def _suspected(interruptions: Losses, now: float) -> Losses:
     return tuple(sorted((offer, at) for offer, at in dict(last).items() if now < at + SUSPECT_SECONDS))
 
 
-def _is_stuck(worker: Worker, spec: CapacitySpec, now: float) -> bool:
+def is_stuck(worker: Worker, spec: CapacitySpec, now: float) -> bool:
+    """True if a replica has found no node for `fallback.after`: its offer is taken for denied."""
     waited = now - worker.created_at
     return worker.unschedulable is not None and waited >= spec.fallback_after_seconds
 

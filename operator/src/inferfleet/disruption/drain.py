@@ -99,23 +99,28 @@ def _may_leave_service(
         (d for d in departures if d.worker.ready and not d.ending),
         key=lambda d: (d.drain.deadline or float("inf"), d.worker.name),
     )
-    patient = [d for d in serving if not d.forced and d.drain.cause not in AT_ONCE]
-    replaced = max(0, others + len(patient) - desired) if covered else 0
-    prompt = [d for d in serving if d not in patient] if covered else []
-    kept = _kept(prompt, desired // 2 - others, scene)
-    due = [d for d in departures if d.torn or (d in serving and _is_due(d.drain, scene))]
-    leaving = (*patient[:replaced], *(d for d in prompt if d not in kept), *due)
-    return frozenset(d.worker.name for d in leaving)
+    patient = [d.worker.name for d in serving if _is_patient(d)]
+    replaced = max(0, others + len(patient) - desired)
+    prompt = [d.worker.name for d in serving if not _is_patient(d)]
+    free_to_go = {*patient[:replaced], *prompt} - _kept(prompt, desired // 2 - others, scene)
+    due = {d.worker.name for d in serving if _is_due(d.drain, scene)}
+    torn = {d.worker.name for d in departures if d.torn}
+    return frozenset((free_to_go if covered else set()) | due | torn)
 
 
-def _kept(prompt: Sequence[Departure], missing: int, scene: Scene) -> Sequence[Departure]:
-    """Who of these serves on for want of others: those with the most time, in the order of deadlines.
+def _is_patient(departure: Departure) -> bool:
+    """True if it goes by choice and was not let go yet: it waits until it is replaced."""
+    return not departure.forced and departure.drain.cause not in AT_ONCE
+
+
+def _kept(prompt: Sequence[str], missing: int, scene: Scene) -> set[str]:
+    """Who of these workers serves on for want of others: those with the most time, which stand last.
 
     One that heard of the notice itself does not wait for us: it refuses within seconds.
     """
     told = {name for name, sample in scene.samples.items() if sample.notices}
-    able = [departure for departure in prompt if departure.worker.name not in told]
-    return able[-missing:] if missing > 0 else ()
+    able = [name for name in prompt if name not in told]
+    return set(able[-missing:]) if missing > 0 else set()
 
 
 def _is_due(drain: Drain, scene: Scene) -> bool:

@@ -95,9 +95,9 @@ def scaled(memory: ScalingMemory, predicted: float) -> ScalingMemory:
     )
 
 
-def is_overspent(memory: ScalingMemory, percentile: float) -> bool:
+def is_overspent(memory: ScalingMemory, percentile: float, times: float = BURN) -> bool:
     """True if the last hour missed so many times more than the percentile allows: more would be costly."""
-    return is_proven(memory.missed_lately, memory.asked_lately, percentile / 100, BURN)
+    return is_proven(memory.missed_lately, memory.asked_lately, percentile / 100, times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,18 +180,21 @@ def _by_objectives(
     )
     if now - since < max(STEP_SECONDS, news.cold_start_seconds):
         return memory
-    found = _found(memory, capacity, most, pace, news.objectives.percentile / 100)
+    found = _found(memory, capacity, most, pace, news.objectives.percentile)
     return memory if found is None else _moved(memory, found, now)
 
 
-def _found(memory: ScalingMemory, capacity: float, most: float, pace: float, share: float) -> float | None:
+def _found(
+    memory: ScalingMemory, capacity: float, most: float, pace: float, percentile: float
+) -> float | None:
     """The capacity that the trial ends with; None while it has shown nothing.
 
     The budget of the last hour has the second word: while some of it is left nothing is lowered, and where
     it is spent nothing is raised, and what was raised above the first word goes back.
     """
+    share = percentile / 100
     allowed, budget = memory.tried * (1 - share), memory.asked_lately * (1 - share)
-    overspent = is_proven(memory.missed_lately, memory.asked_lately, share)
+    overspent = is_overspent(memory, percentile, times=1.0)
     if allowed >= FEWEST_MISSES and overspent and is_proven(memory.missed, memory.tried, share):
         return min(capacity, max(LEAST * most, PROVEN * pace, FEWER * capacity))
     if allowed >= PROOF and overspent and capacity > most:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 from inferfleet.scaling import capacity, evidence, flows, foresight, latency, laws, pace, rules, say, starts
 from inferfleet.scaling.evidence import Evidence, Load
-from inferfleet.scaling.flows import fresh_samples
 from inferfleet.scaling.rules import Rules
 from inferfleet.values import (
     AutoscalingMode,
@@ -95,9 +94,8 @@ def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, Scalin
     cold_start = starts.cold_start_seconds(memory.cold_starts)
     learn_from = capacity.News(passed, news, scope.objectives, cold_start)
     memory = capacity.learn(memory, predicted, learn_from)
-    fresh = fresh_samples(memory.samples, (), now)
     load = replace(
-        evidence.weigh(scope.staying, fresh, passed, scope.layout, now),
+        evidence.weigh(scope.staying, flows.fresh(after, now), passed, scope.layout, now),
         output_tokens=capacity.mean_request(memory, scope.workload).output_tokens,
         capacity_tokens_per_second=memory.tokens_per_second_per_replica or predicted,
         latency=seen,

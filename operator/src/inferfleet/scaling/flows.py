@@ -58,8 +58,13 @@ def fresh_samples(
     known: Iterable[EngineSample], new: Iterable[EngineSample], now: float
 ) -> dict[str, EngineSample]:
     """The newest sane sample of each worker, without those that are stale."""
+    return fresh(newest(known, new), now)
+
+
+def fresh(samples: Mapping[str, EngineSample], now: float) -> dict[str, EngineSample]:
+    """Those of `samples` that are not stale."""
     since = now - STALE_SECONDS
-    return {name: sample for name, sample in newest(known, new).items() if sample.at > since}
+    return {name: sample for name, sample in samples.items() if sample.at > since}
 
 
 def growth(before: float | None, after: float | None) -> float | None:

@@ -92,9 +92,9 @@ class Executor:
         base = min(target, self._capacity.on_demand_base.of(target))
         wanted = self._capacity.spot_share.of(target - base)
         spot = sum(replica.offer.capacity_type is CapacityType.SPOT for replica in staying)
-        order = (CapacityType.RESERVED, CapacityType.ON_DEMAND, CapacityType.SPOT)
+        order: tuple[CapacityType, ...] = (CapacityType.RESERVED, CapacityType.ON_DEMAND, CapacityType.SPOT)
         if spot < wanted:
-            order = (CapacityType.SPOT, *order)  # type: ignore[assignment]
+            order = (CapacityType.SPOT, *order)
         offers = next(self._offers[kind] for kind in order if self._offers[kind])
         return min(offers, key=lambda offer: sum(replica.offer == offer for replica in staying))
 

@@ -13,6 +13,7 @@ from typing import Final
 from inferfleet.simulate.clock import Clock
 from inferfleet.simulate.market import SpotMarket
 from inferfleet.values import CapacityType, Node, OfferKey, PoolSpec, Taint
+from inferfleet.values.well_known import AWS, AZURE, GCP, HOSTNAME, KARPENTER_CAPACITY_TYPE, ZONE
 
 _EMPTY_SECONDS: Final = 30.0
 """How long an autoscaled node may stand empty (Karpenter's consolidateAfter, for GPU pools)."""
@@ -27,9 +28,9 @@ class Provider(StrEnum):
 
 
 _NOTICES: Final = {
-    Provider.AWS: ("aws-node-termination-handler/spot-itn", 120.0),
-    Provider.AZURE: ("remediator.kubernetes.azure.com/unschedulable", 30.0),
-    Provider.GKE: ("cloud.google.com/impending-node-termination", 15.0),
+    Provider.AWS: ("aws-node-termination-handler/spot-itn", AWS.spot_notice_seconds),
+    Provider.AZURE: ("remediator.kubernetes.azure.com/unschedulable", AZURE.spot_notice_seconds),
+    Provider.GKE: ("cloud.google.com/impending-node-termination", GCP.spot_notice_seconds),
 }
 """The taint that tells, and the seconds that ordinary pods have from then on."""
 
@@ -165,15 +166,15 @@ class Nodes:
         gpu, count = spec.accelerator, spec.gpus_per_node or 1
         labels = {
             **spec.node_labels,
-            "kubernetes.io/hostname": name,
-            "karpenter.sh/capacity-type": offer.capacity_type.value,
+            HOSTNAME: name,
+            KARPENTER_CAPACITY_TYPE: offer.capacity_type.value,
             "nvidia.com/gpu.count": str(count),
         }
         if gpu is not None:
             labels["nvidia.com/gpu.product"] = gpu.name
             labels["nvidia.com/gpu.memory"] = str(gpu.memory_bytes >> 20)
         if offer.zone:
-            labels["topology.kubernetes.io/zone"] = offer.zone
+            labels[ZONE] = offer.zone
         if self._provider is Provider.GKE and offer.capacity_type is CapacityType.SPOT:
             labels["cloud.google.com/gke-spot"] = "true"
         return Node(name=name, uid=f"uid-{name}", gpus=count, labels=labels)

@@ -50,21 +50,20 @@ Numbers = dict[tuple[str, ...], float]
 def numbers_of(plan: Plan) -> Numbers:
     """What a pass shows; what is not known has no number."""
     lost = dict(plan.memory.lost)
-    found: dict[tuple[str, ...], float | None] = {
+    shown: dict[tuple[str, ...], float | None] = {
         ("replicas_desired",): plan.desired,
         ("replicas_ready",): plan.ready,
         ("replicas_spot_ready",): plan.spot_ready,
         ("dollars_per_hour",): plan.dollars_per_hour,
         ("dollars_per_million_tokens",): plan.dollars_per_million_tokens,
         **{("lost_requests", cause.value): lost.get(cause, 0) for cause in LossCause},
-        **(decision_numbers(plan.decision) if plan.decision else {}),
     }
-    return {series: float(number) for series, number in found.items() if number is not None}
+    return _known(shown) | (decision_numbers(plan.decision) if plan.decision else {})
 
 
 def decision_numbers(decision: ScalingDecision) -> Numbers:
     """A scaling decision: what it saw, what each law asked for, and what limited the answer."""
-    found: dict[tuple[str, ...], float | None] = {
+    seen: dict[tuple[str, ...], float | None] = {
         ("queue",): decision.queue,
         ("tokens_per_second",): decision.tokens_per_second,
         ("scaling_demand_tokens_per_second",): decision.demand_tokens_per_second,
@@ -83,6 +82,10 @@ def decision_numbers(decision: ScalingDecision) -> Numbers:
         **{("scaling_evidence", evidence): 1 for evidence in _words(decision.evidence)},
         **{("scaling_forecast_trusted", forecast): 1 for forecast in _words(decision.foreseen_by)},
     }
+    return _known(seen)
+
+
+def _known(found: Mapping[tuple[str, ...], float | None]) -> Numbers:
     return {series: float(number) for series, number in found.items() if number is not None}
 
 
