@@ -257,12 +257,18 @@ def test_a_node_that_is_cut_off_becomes_unknown_and_comes_back(where: Places, we
     assert await_true(lambda: ready(web) == {"if-node-1", "if-node-2"}, timeout_seconds=30)
 
 
+def bridge_address() -> str:
+    return Path("/sys/class/net", network.BRIDGE, "address").read_text().strip()
+
+
 def test_a_killed_node_takes_its_containers_along_and_comes_back_with_gpus(where: Places, web: Kubectl):
     act(where, "if-node-2", NodeAct.KILL)
     assert Node(where, machines(2)[1]).state == "killed"
     assert not [one for one in all_marked(where) if "if-node-2" in command(one.pid)]
     assert not network.link_exists(network.link_name(2))
+    assert bridge_address() == network.BRIDGE_ADDRESS, "the others keep their way to the host"
     act(where, "if-node-2", NodeAct.START)
+    assert bridge_address() == network.BRIDGE_ADDRESS
     assert ready(web) == {"if-node-1", "if-node-2"}
     web("wait", "--for=condition=Ready", "pod/web-2", "--timeout=60s")
     assert ask(web, "web-1", "http://web-2.peers:8080") == "200"

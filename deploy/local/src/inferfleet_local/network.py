@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 BRIDGE = "ifleet0"
+BRIDGE_ADDRESS = "02:00:00:00:00:01"
+"""Left to itself a bridge takes the lowest address of its ports: when that node goes, the others lose the
+host for half a minute, until their neighbour entries expire."""
 ROUTE_PROTOCOL = "217"  # free for anyone's use: iproute2 names none above 200
 LAST_RESORT_METRIC = 4278198272
 OCTETS = range(201, 250, 3)
@@ -117,7 +120,7 @@ def host_commands(plan: AddressPlan) -> list[str]:
             f"route replace blackhole {network} metric {LAST_RESORT_METRIC} proto {ROUTE_PROTOCOL}"
             for network in (plan.pods, plan.services)
         ),
-        f"link set {BRIDGE} addrgenmode none",
+        f"link set {BRIDGE} addrgenmode none address {BRIDGE_ADDRESS}",
         f"address replace {plan.host}/{plan.nodes.prefixlen} dev {BRIDGE}",
         f"link set {BRIDGE} up",
     ]
