@@ -82,6 +82,21 @@ def test_what_karpenter_consolidates_moves_within_spot_and_leaves_when_it_is_rep
     assert_fixed_point(world)
 
 
+def test_advice_to_rebalance_starts_the_replacement_early_and_drains_without_the_notices_deadline() -> None:
+    world = serving(2)
+    (leaving,) = [worker.name for worker in of_type(world, SPOT)]
+    world.stream(leaving, 200)
+    world.checks.append(lambda w, _made: at_least(w, 2))
+    world.taint("spot", "aws-node-termination-handler/rebalance-recommendation")
+    made = world.step()
+    assert [type(action) for action in made.actions] == [CreateWorker, MarkDraining]
+    assert [action.drain.deadline for action in made.actions if isinstance(action, MarkDraining)] == [None]
+    assert leaving in world.endpoints, "it serves until the replacement does"
+    world.run_until(lambda w: leaving not in w.endpoints)
+    world.run_until(lambda w: leaving not in w.workers)
+    assert (world.lost, world.failed) == (0, 0)
+
+
 def test_the_only_replica_serves_on_until_its_replacement_is_ready() -> None:
     world = serving(1, capacity=mixed(base=0))
     (leaving,) = world.endpoints
