@@ -146,8 +146,8 @@ def test_a_burst_passes_the_window_and_the_rate_and_nothing_goes_until_it_is_ove
     wanted = {int(at - NOW): decision.desired for at, decision, _ in seen}
     panics = [int(at - NOW) for at, decision, _ in seen if decision.panic]
     assert (panics[0], wanted[95], wanted[100]) == (100, 1, 3), "one look at ten times the load shows it"
-    assert wanted[110] == 4
-    assert {wanted[second] for second in range(110, 155, 5)} == {4}
+    assert wanted[110] == 6
+    assert {wanted[second] for second in range(110, 155, 5)} == {6}
     assert 150 <= panics[-1] <= 160
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate
 from math import inf
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from scaling_cases import LAYOUT, NOW, SPEC, fleet, sample, scope, settled, steady, worker
 
 from inferfleet.scaling import decide, fresh_samples
-from inferfleet.scaling.evidence import Load, pooled
+from inferfleet.scaling.capacity import learn_request
+from inferfleet.scaling.evidence import Load, with_room
 from inferfleet.scaling.flows import growth, record, within
 from inferfleet.scaling.latency import above, is_proven, percentile
 from inferfleet.values import NO_BUCKETS, Buckets, EngineSample, Flow, Objectives, ScalingMemory
@@ -135,7 +138,7 @@ def waits(late_share: float) -> object:
 
 
 def capacity(**changes: object) -> float:
-    *_, (_, _, memory) = steady(lambda _s: 4.0, **changes)  # type: ignore[arg-type]
+    *_, (_, _, memory) = steady(lambda _s: 3.0, **changes)  # type: ignore[arg-type]
     return memory.tokens_per_second_per_replica or LAYOUT.prediction.tokens_per_second
 
 
@@ -176,9 +179,35 @@ def test_what_was_raised_goes_back_where_the_budget_of_the_hour_is_spent() -> No
     assert 100 <= capacity(**shape, memory=raised) < 105
 
 
-def test_replicas_that_share_their_arrivals_need_less_room_each() -> None:
-    needed = [pooled(alone) for alone in (0.5, 1.0, 4.0, 16.0, 100.0)]
-    assert needed == pytest.approx([0.5, 1.0, 3.698, 14.064, 85.159], abs=0.01)
+@pytest.mark.parametrize(
+    ("unevenness", "needed"), [(0.0, [0.6, 1.2, 4.2, 16.2]), (1.0, [0.6, 1.2, 4.8, 19.2])]
+)
+def test_chance_needs_room_once_a_queue_and_replicas_are_one_queue_or_many(
+    unevenness: float, needed: list[float]
+) -> None:
+    assert [with_room(served, unevenness) for served in (0.5, 1.0, 4.0, 16.0)] == pytest.approx(needed)
+    assert with_room(4.0, 7.0) == with_room(4.0, 1.0)
+
+
+def unevenness(inside: Callable[[Random], list[float]], ready_since: float = NOW - 3600) -> float:
+    rng, memory = Random(1), settled(4)
+    workers = tuple(worker(f"w{index}", ready_since=ready_since) for index in range(4))
+    for second in range(0, 3600, 5):
+        samples = tuple(sample(f"w{index}", NOW + second, running=n) for index, n in enumerate(inside(rng)))
+        _, memory = decide(scope(workers, samples), memory, NOW + second)
+    return memory.unevenness
+
+
+def test_the_spread_of_requests_tells_a_router_from_chance() -> None:
+    by_chance = unevenness(lambda rng: [float(sum(rng.random() < 0.1 for _ in range(200))) for _ in range(4)])
+    to_the_least_loaded = unevenness(lambda rng: [20.0 + rng.randint(0, 1) for _ in range(4)])
+    assert by_chance == pytest.approx(1, abs=0.3)
+    assert to_the_least_loaded < 0.05
+
+
+def test_idle_replicas_and_those_that_just_started_tell_nothing_of_the_router() -> None:
+    assert unevenness(lambda _rng: [1.0, 0.0, 0.0, 0.0]) == 1
+    assert unevenness(lambda _rng: [20.0] * 4, ready_since=NOW + 3600) == 1
 
 
 def test_a_replica_that_just_started_teaches_nothing() -> None:
@@ -267,6 +296,26 @@ def test_a_batch_is_small_only_where_the_cache_is_full() -> None:
     assert decide(scope(fleet(8), odd), settled(8), NOW)[0].desired <= 8
     full = tuple(sample(f"w{n}", waiting=5, running=4, kv_usage=0.95) for n in range(2))
     assert dict(decide(scope(fleet(2), full), settled(2), NOW)[0].laws)["queue"] == 5
+
+
+def test_one_cache_full_of_long_prompts_says_nothing_of_the_batches_of_the_others() -> None:
+    """Its batch of one was taken for that of all, and asked for nine replicas where four had enough."""
+    long = sample("w0", waiting=1, running=1, kv_usage=0.95)
+    others = tuple(sample(f"w{n}", running=5, kv_usage=0.4) for n in range(1, 4))
+    assert dict(decide(scope(fleet(4), (long, *others)), settled(4), NOW)[0].laws)["running"] == 4
+
+
+def test_the_first_few_requests_weigh_no_more_in_the_mean_than_those_that_follow() -> None:
+    """Ten prompts said how large the next three hundred were taken to be."""
+    memory = settled(1)
+    for requests, output in ((20.0, 100.0), (60.0, 20.0)):
+        flow = Flow(
+            at=NOW, seconds=5, finished=requests, prompt_tokens=requests, output_tokens=requests * output
+        )
+        memory = learn_request(memory, (flow,), flow)
+    assert memory.output_tokens == pytest.approx((20 * 100 + 60 * 20) / 80)
+    restored = ScalingMemory(prompt_tokens=1.0, output_tokens=100.0)
+    assert (learn_request(restored, (flow,), flow).output_tokens or 0) == pytest.approx(100 - 80 * 60 / 360)
 
 
 def test_while_replicas_are_on_their_way_late_requests_do_not_lower_the_capacity() -> None:

@@ -53,26 +53,26 @@ def test_the_queue_law(changes: dict[str, object], expected: dict[str, int]) -> 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"arrivals_per_second": 16.0}, {"tokens": 2}),
-        ({"arrivals_per_second": 17.0}, {"tokens": 3}),
+        ({"arrivals_per_second": 13.3}, {"tokens": 2}),
+        ({"arrivals_per_second": 13.4}, {"tokens": 3}),
         ({"arrivals_per_second": 16.1, "in_system": 1.0}, {"tokens": 1}),
         ({"arrivals_per_second": 16.1, "capacity_tokens_per_second": 0.0}, {}),
-        ({"arrivals_per_second": 20.0, "waiting": 4.0}, {"queue": 1, "tokens": 3}),
-        ({"arrivals_per_second": 20.0, "waiting": 240.0, "in_system": 250.0}, {"queue": 30, "tokens": 4}),
+        ({"arrivals_per_second": 18.0, "waiting": 4.0}, {"queue": 1, "tokens": 3}),
+        ({"arrivals_per_second": 18.0, "waiting": 240.0, "in_system": 250.0}, {"queue": 30, "tokens": 4}),
         (
-            {"arrivals_per_second": 20.0, "waiting": 240.0, "in_system": 250.0, "starting": 1}
+            {"arrivals_per_second": 18.0, "waiting": 240.0, "in_system": 250.0, "starting": 1}
             | {"cold_start_seconds": 60.0},
             {"queue": 3, "tokens": 3},
         ),
         (
-            {"arrivals_per_second": 20.0, "waiting": 240.0, "in_system": 250.0}
+            {"arrivals_per_second": 18.0, "waiting": 240.0, "in_system": 250.0}
             | {"ttft_objective_seconds": 300.0},
             {"queue": 30, "tokens": 3},
         ),
     ],
     ids=[
-        "demand at the target utilisation asks for what there is",
-        "demand above it asks for more",
+        "demand with room for chance asks for what there is",
+        "demand above that asks for more",
         "one long stream never asks for a second replica",
         "without a known capacity the law is silent",
         "a few that wait are not worth a replica",
@@ -83,6 +83,11 @@ def test_the_queue_law(changes: dict[str, object], expected: dict[str, int]) -> 
 )
 def test_the_token_law(changes: dict[str, object], expected: dict[str, int]) -> None:
     assert answers(**changes) == expected
+
+
+def test_a_pool_that_is_one_queue_needs_room_for_chance_but_once() -> None:
+    assert answers(arrivals_per_second=44.0, in_system=50.0) == {"tokens": 7}
+    assert answers(arrivals_per_second=44.0, in_system=50.0, unevenness=0.0) == {"tokens": 6}
 
 
 @pytest.mark.parametrize(
@@ -137,13 +142,13 @@ def test_the_latency_law(changes: dict[str, object], expected: dict[str, int]) -
 
 
 def test_the_burst_law_speaks_once_twice_what_serves_is_needed() -> None:
-    assert answers(burst_per_second=31.0, in_system=50.0) == {"burst": 4}
-    assert answers(burst_per_second=24.0, in_system=50.0) == {}
+    assert answers(burst_per_second=31.0, in_system=50.0) == {"burst": 5}
+    assert answers(burst_per_second=20.0, in_system=50.0) == {}
 
 
 def test_the_forecast_law_counts_requests_that_are_yet_to_come() -> None:
     ahead = {"arrivals_per_second": 8.0, "forecast_tokens_per_second": 160.0}
-    assert answers(**ahead) == {"tokens": 1, "forecast": 2}
+    assert answers(**ahead) == {"tokens": 2, "forecast": 3}
     assert answers(**ahead, in_system=1.0) == {"tokens": 1, "forecast": 2}
     assert answers(forecast_tokens_per_second=160.0, in_system=0.0) == {}
 

@@ -101,6 +101,8 @@ class ScalingStatus(StatusPart):
     """Prompt tokens of the mean request."""
     output_tokens: float | None = None
     """Output tokens of the mean request."""
+    unevenness: float = 1.0
+    """How far apart the loads of replicas are: 1 as by chance, 0 where the least loaded gets the next."""
     cold_starts: list[float] = []
     """Seconds from creation to Ready of the last replicas."""
     foresight: ForesightStatus | None = None
@@ -119,6 +121,7 @@ def scaling_status(decision: ScalingDecision | None, memory: ScalingMemory) -> S
         busy_tokens_per_second=_rounded(memory.busy_tokens_per_second),
         prompt_tokens=_rounded(memory.prompt_tokens),
         output_tokens=_rounded(memory.output_tokens),
+        unevenness=round(memory.unevenness, 2),
         cold_starts=[round(seconds, 1) for seconds in memory.cold_starts],
         foresight=_foresight_status(memory.foresight),
     )
@@ -160,6 +163,7 @@ def scaling_memory(scaling: ScalingStatus) -> ScalingMemory:
         busy_tokens_per_second=scaling.busy_tokens_per_second,
         prompt_tokens=scaling.prompt_tokens,
         output_tokens=scaling.output_tokens,
+        unevenness=scaling.unevenness,
         cold_starts=tuple(scaling.cold_starts),
         foresight=_foresight(scaling.foresight) if scaling.foresight else Foresight(),
     )

@@ -42,7 +42,7 @@ FORGIVE_SECONDS = 600.0
 OVER = 1.3
 """Replicas that do more than this share of it are too few: what is late then is not their fault."""
 
-LEAST, MOST = 0.75, 1.1
+LEAST, MOST = 0.75, 1.25
 """Latencies move the capacity between these shares of what the plan says or a busy replica showed: an
 objective that no load explains must not buy replicas without end, and beyond the edge latencies rise too
 steeply to feel one's way."""
@@ -67,16 +67,22 @@ def mean_request(memory: ScalingMemory, workload: Workload) -> Request:
 
 
 def learn_request(memory: ScalingMemory, flows: Flows, news: Flow | None) -> ScalingMemory:
-    """Move the mean request towards those that finished meanwhile; the first few replace the guess."""
+    """Move the mean request towards those that finished meanwhile; the first few replace the guess.
+
+    It is the plain mean until so many are known as are remembered: prompts differ a hundredfold, and the
+    first ten say little of the next. What came back from status was taken over many.
+    """
     first = memory.prompt_tokens is None or memory.output_tokens is None
     seen = within(flows, KEEP_SECONDS) if first else news
     if seen is None or seen.finished <= (FIRST_REQUESTS if first else 0):
         return memory
     prompt, output = seen.prompt_tokens / seen.finished, seen.output_tokens / seen.finished
-    share = 1.0 if first else seen.finished / (seen.finished + REMEMBERED_REQUESTS)
+    known = 0.0 if first else memory.mean_over or REMEMBERED_REQUESTS
+    share = seen.finished / (known + seen.finished)
     before = Request(memory.prompt_tokens or prompt, memory.output_tokens or output)
     return replace(
         memory,
+        mean_over=min(REMEMBERED_REQUESTS, known + seen.finished),
         prompt_tokens=before.prompt_tokens + share * (prompt - before.prompt_tokens),
         output_tokens=before.output_tokens + share * (output - before.output_tokens),
     )

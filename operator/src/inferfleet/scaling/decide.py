@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from inferfleet.scaling import capacity, evidence, flows, foresight, latency, laws, pace, rules, say, starts
+from inferfleet.scaling import (
+    capacity,
+    evidence,
+    flows,
+    foresight,
+    latency,
+    laws,
+    pace,
+    rules,
+    say,
+    spread,
+    starts,
+)
 from inferfleet.scaling.evidence import Evidence, Load
 from inferfleet.scaling.rules import Rules
 from inferfleet.values import (
@@ -89,16 +101,19 @@ def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, Scalin
     passed, news = flows.record(memory.flows, before, after, workers, scope.spec.target_queue_per_replica)
     memory = _remember(scope, memory, after, passed, now)
     memory = capacity.learn_request(memory, passed, news)
+    fresh = flows.fresh(after, now)
+    memory = spread.learn(memory, scope.staying, fresh, news)
     seen = latency.judge(passed, scope.objectives, memory.served_since)
     predicted = scope.layout.prediction.tokens_per_second if scope.layout else 0.0
     cold_start = starts.cold_start_seconds(memory.cold_starts)
     learn_from = capacity.News(passed, news, scope.objectives, cold_start)
     memory = capacity.learn(memory, predicted, learn_from)
     load = replace(
-        evidence.weigh(scope.staying, flows.fresh(after, now), passed, scope.layout, now),
+        evidence.weigh(scope.staying, fresh, passed, scope.layout, now),
         output_tokens=capacity.mean_request(memory, scope.workload).output_tokens,
         capacity_tokens_per_second=memory.tokens_per_second_per_replica or predicted,
         latency=seen,
+        unevenness=memory.unevenness,
         ttft_objective_seconds=scope.objectives.ttft_seconds,
         cold_start_seconds=cold_start,
     )

@@ -27,7 +27,7 @@ SHIFT = 3.0
 every few seconds, and in so many looks two are seen all the time."""
 
 ROOM = 0.2
-"""What a replica that is alone is rated below its most, to leave room for chance."""
+"""The room for chance that each queue needs, in replicas: so much of one that is alone stays free."""
 
 NOW_SECONDS = 15.0
 """What is in the engines now is a mean over this long."""
@@ -58,7 +58,8 @@ class Load:
     `in_system` are the requests that run or wait, now and as a mean of late. `burst_per_second` are the
     arrivals of the last seconds, less what may be chance; `output_tokens` are of the mean request. `forecast`
     is the demand a cold start ahead by `foreseen_by`. `slots` is the batch that one replica runs at once, 0
-    if unknown. `easing` is True while the queue becomes shorter. `gap` says what evidence is lacking.
+    if unknown. `easing` is True while the queue becomes shorter. `unevenness` is how far apart the replicas
+    are, 1 as chance alone has it. `gap` says what evidence is lacking.
     """
 
     ready: int
@@ -78,6 +79,7 @@ class Load:
     foreseen_by: str = ""
     slots: float = 0.0
     easing: bool = False
+    unevenness: float = 1.0
     latency: Latency = field(default_factory=Latency)
     ttft_objective_seconds: float | None = None
     cold_start_seconds: float = 0.0
@@ -101,14 +103,14 @@ class Load:
         return self.waiting > self.ready or self.tokens_per_second >= LOADED * able > 0
 
 
-def pooled(alone: float) -> float:
-    """How many replicas do the work of so many, each rated as if it were alone.
+def with_room(served: float, unevenness: float) -> float:
+    """How many replicas serve what so many would if arrivals were even.
 
-    The room that chance needs grows with the root of what is served only (square-root staffing): replicas
-    that share their arrivals hardly ever have their peaks at the same time.
+    Chance needs room once a queue. Replicas that always give the next request to the least loaded are one
+    queue however many they are; where requests are spread by chance, each replica is its own.
     """
-    served = alone / (1 + ROOM)
-    return min(alone, served + ROOM * sqrt(served))
+    queues = min(1.0, served) + max(0.0, served - 1.0) * min(1.0, unevenness)
+    return served + ROOM * queues
 
 
 def weigh(
@@ -196,9 +198,14 @@ def _inside(flow: Flow | None) -> float:
 
 
 def _slots(known: Sequence[EngineSample], layout: Layout | None) -> float:
-    """The batch of one replica: by the plan, or as it is where requests wait at a smaller one for cache."""
+    """The mean batch of a replica: by the plan, and as it is at those where requests wait for cache."""
     planned = [layout.max_num_seqs, layout.prediction.concurrency] if layout else []
     limit = min((slots for slots in planned if slots > 0), default=0)
-    full = [s.running for s in known if min(s.waiting, s.running) >= 1 and (s.kv_usage or 0.0) >= FULL_CACHE]
-    seen = sum(full) / len(full) if full else 0.0
-    return min(limit, seen) if seen and limit else float(limit)
+    if not limit or not known:
+        return float(limit)
+    return sum([min(limit, sample.running) if _is_full(sample) else limit for sample in known]) / len(known)
+
+
+def _is_full(sample: EngineSample) -> bool:
+    """True if requests wait at this batch for cache."""
+    return min(sample.waiting, sample.running) >= 1 and (sample.kv_usage or 0.0) >= FULL_CACHE

@@ -92,10 +92,14 @@ def level(known: Foresight, now: float) -> float | None:
 
 
 def trusts(known: Foresight, which: int) -> bool:
-    """True while the trend (0) or the season (1) errs no more than persistence does, or hardly."""
+    """True while the trend (0) errs less than persistence does, or the season (1) hardly more.
+
+    A trend that is no better only buys for chance. A season pays once a day: all night it need do no harm.
+    """
     judged, errors = known.judged[which], known.errors
     persistence, own = errors[2 * which : 2 * which + 2]
-    return judged >= LEAST_JUDGED and own <= persistence + HARDLY * known.level
+    more = HARDLY * known.level if which else 0.0
+    return judged >= LEAST_JUDGED and own <= persistence + more
 
 
 def by_trend(known: Foresight, demand: float, horizon_seconds: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from inferfleet.scaling.evidence import Load, pooled
+from inferfleet.scaling.evidence import Load, with_room
 from inferfleet.scaling.rules import Rules
 
 Law = Callable[[Load, Rules], int]
@@ -126,7 +126,9 @@ def _replicas(load: Load, rules: Rules, tokens_per_second: float, growth: float 
     """
     if load.capacity_tokens_per_second <= 0:
         return 0
-    enough = pooled(tokens_per_second / (load.capacity_tokens_per_second * rules.utilization))
+    enough = with_room(
+        tokens_per_second / (load.capacity_tokens_per_second * rules.utilization), load.unevenness
+    )
     return min(_ceil(enough), _ceil(load.in_system * growth))
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from inferfleet.scaling.evidence import Evidence, Load
+from inferfleet.scaling.evidence import Evidence, Load, with_room
 from inferfleet.scaling.rules import Rules
 
 RATE_PERIOD_SECONDS = 60.0
@@ -88,18 +88,18 @@ def _panic(pace: Pace, wanted: int) -> int:
 def _rest_can_hold(pace: Pace, wanted: int) -> int:
     """Go down only as far as the rest is predicted to hold the objectives with the load spread over it.
 
-    Tokens over the capacity at the objectives, requests over the batches, what is cached over the caches,
-    each replica as if it were alone: one that is missing costs more than one that goes later. While the
-    objectives are missed under load nothing goes.
+    Tokens over the capacity at the objectives, with room for chance, requests over the batches, what is
+    cached over the caches. While the objectives are missed under load nothing goes.
     """
     load = pace.load
     if wanted >= pace.current:
         return wanted
     if load.is_loaded and max(load.latency.lasting_ttft, load.latency.lasting_itl) > 1.0:
         return pace.current
-    tokens = max(load.demand_tokens_per_second, load.tokens_per_second)
+    tokens, able = max(load.demand_tokens_per_second, load.tokens_per_second), load.capacity_tokens_per_second
+    served = with_room(tokens / able, load.unevenness) if able > 0 else 0.0
     needed = (
-        min(_share(tokens, load.capacity_tokens_per_second), math.ceil(load.in_system)),
+        min(_share(served, 1.0), math.ceil(load.in_system)),
         _share(load.in_system, load.slots),
         _share(load.kv_usage, pace.rules.utilization),
     )

@@ -118,11 +118,13 @@ class ScalingMemory:
     served; `served_since`, when the replicas in service (`served`) last became more; `learned_at`, when
     latencies last moved the capacity; `trial_since`, `tried` and `missed` are the trial of the present one:
     since when, over how many requests, and how many of them missed an objective; `asked_lately` and
-    `missed_lately` are all requests of about the last hour, and the misses among them; `panic_until`. They
+    `missed_lately` are all requests of about the last hour, and the misses among them; `panic_until`;
+    `mean_over`, how many requests the mean one was taken over, 0 if that is not known. They
     are lost with the process, which makes scaling hold until a window is full again. The rest is kept in
     status: `tokens_per_second_per_replica` is the learned capacity while the plan predicted
     `predicted_tokens_per_second`; `busy_tokens_per_second` is what one with a long queue made;
-    `prompt_tokens` and `output_tokens` are the mean request; `cold_starts` are the last seconds from
+    `prompt_tokens` and `output_tokens` are the mean request; `unevenness` is how far apart the loads of
+    replicas are, 1 where chance spreads requests; `cold_starts` are the last seconds from
     creation to Ready.
     """
 
@@ -148,6 +150,8 @@ class ScalingMemory:
     missed: float = 0.0
     asked_lately: float = 0.0
     missed_lately: float = 0.0
+    unevenness: float = 1.0
+    mean_over: float = 0.0
     panic_until: float | None = None
     foresight: Foresight = field(default_factory=Foresight)
 
