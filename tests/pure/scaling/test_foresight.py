@@ -52,6 +52,11 @@ def test_a_trend_that_was_right_is_dropped_once_it_loses_and_trusted_again_later
     assert [trusts(known, 0) for known in (ramp, noise, again)] == [True, False, True]
 
 
+def test_a_trend_must_be_better_than_none_and_a_season_hardly_worse() -> None:
+    known = Foresight(level=100.0, judged=(20, 20), errors=(5.0, 5.5, 5.0, 5.5))
+    assert [trusts(known, which) for which in (0, 1)] == [False, True]
+
+
 def daily(seconds: float) -> float:
     return 100 + 80 * sin(2 * pi * seconds / DAY)
 
