@@ -66,6 +66,7 @@ class Case:
     judge_seconds: float
     step_at: float | None = None
     says: str = ""
+    routing: Routing = Routing.LEAST_REQUESTS
 
     @cached_property
     def scenarios(self) -> tuple[Scenario, Scenario]:
@@ -101,7 +102,7 @@ class Case:
             source=source,
             duration_seconds=seconds,
             cold_start=ColdStart(),
-            routing=Routing.LEAST_REQUESTS,
+            routing=self.routing,
             measure_from_seconds=WARM_UP_SECONDS,
         )
 

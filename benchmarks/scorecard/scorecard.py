@@ -13,13 +13,15 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cases import DEFAULT_TRACES, Case, all_cases
 from judge import OPTIMUM, OURS, TARGET, TRAIN_SEED, Verdict, judged, optimal_run, policies, tune
 from report import as_json, label, markdown, page, span
 from runs import Named, run
+
+from inferfleet.simulate.world import Routing
 
 DEFAULT_SEEDS = 1
 """Defaults are far from the comparison: one seed tells enough of them."""
@@ -33,6 +35,7 @@ class Asked:
     trials: int
     laws: tuple[str, ...]
     keep: Path
+    untuned: bool
 
 
 def main() -> None:
@@ -45,13 +48,18 @@ def main() -> None:
     parser.add_argument("--policy", action="append", help="only these laws, beside ours and the optimum")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=24, help="cuts that the search for the optimum tries")
+    parser.add_argument("--untuned", action="store_true", help="laws with their defaults alone")
+    parser.add_argument("--routing", type=Routing, choices=list(Routing), default=Routing.LEAST_REQUESTS)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/scorecard"))
     line = parser.parse_args()
-    cases = [case for case in all_cases(line.traces) if not line.case or case.name in line.case]
+    wanted = [case for case in all_cases(line.traces) if not line.case or case.name in line.case]
+    cases = [replace(case, routing=line.routing) for case in wanted]
     if not cases:
         sys.exit("no such case")
-    asked = Asked(line.seeds, line.trials, tuple(policies(line.policy)), line.out / "runs")
+    asked = Asked(
+        line.seeds, line.trials, tuple(policies(line.policy)), line.out / "runs" / line.routing, line.untuned
+    )
     began = time.perf_counter()
     with ProcessPoolExecutor(line.jobs) as pool:
         card = [(case, run_case(case, asked, pool)) for case in cases]
@@ -88,6 +96,10 @@ def run_law(case: Case, name: str, asked: Asked, level: float, costs: Sequence[f
     """One law with its defaults and with a tuned target."""
     keep, seeds = asked.keep, range(asked.seeds)
     plain = Named(name, "default")
+    if asked.untuned:
+        every = judged(case, plain, (run(case, plain, seed, keep=keep) for seed in seeds), costs)
+        progress(case, every)
+        return [every]
     best = Named(name, "tuned", tune(case, name, level, keep))
     default = [run(case, plain, seed, keep=keep) for seed in seeds[:DEFAULT_SEEDS]]
     tuned = [run(case, best, seed, keep=keep) for seed in seeds]
