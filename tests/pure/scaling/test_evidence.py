@@ -84,10 +84,10 @@ def test_without_counters_of_requests_arrivals_and_what_is_inside_stand_in() -> 
 
 def test_the_newest_word_is_kept_and_fresh_only_for_a_while() -> None:
     old, new = sample("w0", NOW - 16), sample("w0", NOW)
-    assert fresh_samples((old,), (new,), NOW) == {"w0": new}
-    assert fresh_samples((old,), (), NOW) == {}
+    assert fresh_samples({"w0": old}, (new,), NOW) == {"w0": new}
+    assert fresh_samples({"w0": old}, (), NOW) == {}
     _, memory = decide(scope(fleet(1), (old,)), ScalingMemory(), NOW)
-    assert memory.samples == (old,), "the last word of a silent worker"
+    assert memory.samples == {"w0": old}, "the last word of a silent worker"
 
 
 # -- latencies -----------------------------------------------------------------------------------------------

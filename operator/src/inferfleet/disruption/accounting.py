@@ -53,29 +53,29 @@ def settle(books: Books) -> tuple[Losses, tuple[Account, ...]]:
     ended = {(words.worker, words.instance): words for words in books.last_words}
     present = {worker.name: worker for worker in books.workers}
     lost: Counter[LossCause] = Counter()
-    kept: dict[str, Account] = {}
+    running: dict[str, Account] = {}
     for account in books.accounts:
-        worker = present.get(account.worker)
         words = ended.get((account.worker, account.instance))
-        sample = books.samples.get(account.worker) if worker else None
         if words is not None:
             _count(lost, account, words.lost)
-        elif worker is None or (sample is not None and sample.instance != account.instance):
-            lost[account.cause if worker is None else LossCause.CRASH] += account.in_flight
-        elif sample is None or sample.at <= account.at:
-            kept[account.worker] = account
+        elif account.worker not in present:
+            lost[account.cause] += account.in_flight
         else:
-            _count(lost, account, sample.lost)
-    before = {account.worker: account for account in books.accounts}
-    for name, sample in books.samples.items():
-        if name in present and name not in kept and (name, sample.instance) not in ended:
-            known = before.get(name)
-            if known is None or known.instance != sample.instance:
-                known = Account(name, sample.instance, sample.at, sample.in_flight)
-                _count(lost, known, sample.lost)
-            kept[name] = Account(name, sample.instance, sample.at, sample.in_flight, sample.lost, known.cause)
-    accounts = [_due_to(kept[name], present[name], books.interruptions) for name in sorted(kept)]
-    return tuple((cause, lost[cause]) for cause in LossCause if lost[cause]), tuple(accounts)
+            running[account.worker] = account
+    kept: list[Account] = []
+    for name in sorted(present):
+        known, sample = running.get(name), books.samples.get(name)
+        if known is not None and sample is not None and sample.instance != known.instance:
+            lost[LossCause.CRASH] += known.in_flight
+            known = None
+        is_news = sample is not None and (known is None or sample.at > known.at)
+        if sample is not None and is_news and (name, sample.instance) not in ended:
+            known = known or Account(name, sample.instance, sample.at, sample.in_flight)
+            _count(lost, known, sample.lost)
+            known = Account(name, sample.instance, sample.at, sample.in_flight, sample.lost, known.cause)
+        if known is not None:
+            kept.append(_due_to(known, present[name], books.interruptions))
+    return tuple((cause, lost[cause]) for cause in LossCause if lost[cause]), tuple(kept)
 
 
 def add_losses(known: Losses, new: Losses) -> Losses:

@@ -27,14 +27,12 @@ def protect(
     idle = {worker.name: known.get(worker.name, now) for worker in workers if _is_idle(worker, samples)}
     actions = []
     for worker in workers:
-        busy = worker.name not in idle
-        quiet = not busy and now - idle[worker.name] >= IDLE_SECONDS
-        wanted = busy or (worker.leader.protected and not quiet)
-        actions += [
-            ProtectPod(pod.name, pod.uid, protect=wanted, reason=_BUSY if wanted else _IDLE)
-            for pod in worker.pods
-            if pod.protected is not wanted and pod.deleted_at is None
-        ]
+        since = idle.get(worker.name)
+        wanted = since is None or (worker.leader.protected and now - since < IDLE_SECONDS)
+        for pod in worker.pods:
+            if pod.protected is not wanted and pod.deleted_at is None:
+                reason = _BUSY if wanted else _IDLE
+                actions.append(ProtectPod(pod.name, pod.uid, protect=wanted, reason=reason))
     return tuple(actions), tuple(sorted(idle.items()))
 
 

@@ -96,8 +96,7 @@ def _current(scope: Scope, memory: ScalingMemory) -> int:
 def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, ScalingMemory]:
     """Take in the new samples: what went through, what that teaches, what is foreseen."""
     workers = (*scope.staying, *scope.leaving)
-    before = {sample.worker: sample for sample in memory.samples}
-    after = flows.newest(memory.samples, scope.samples)
+    before, after = memory.samples, flows.newest(memory.samples, scope.samples)
     passed, news = flows.record(memory.flows, before, after, workers, scope.spec.target_queue_per_replica)
     memory = _remember(scope, memory, after, passed, now)
     memory = capacity.learn_request(memory, passed, news)
@@ -134,7 +133,7 @@ def _remember(
     served = sum(worker.ready for worker in scope.staying)
     return replace(
         memory,
-        samples=tuple(newest[name] for name in sorted(newest) if name in names),
+        samples={name: newest[name] for name in sorted(newest) if name in names},
         flows=passed,
         starting=starting,
         cold_starts=took,

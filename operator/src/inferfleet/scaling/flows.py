@@ -6,10 +6,9 @@ samples, however long the windows are that laws look at.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from operator import sub
+from math import inf
+from operator import attrgetter, sub
 
 from inferfleet.values import NO_BUCKETS, Buckets, EngineSample, Flow, Worker
 
@@ -30,23 +29,22 @@ Flows = tuple[Flow, ...]
 
 def is_sane(sample: EngineSample) -> bool:
     """True if every number of the sample can be a measurement: NaN, infinite or negative ones cannot."""
-    told = (
-        sample.running,
-        sample.waiting,
-        sample.kv_usage or 0.0,
-        sample.prompt_tokens_total or 0.0,
-        sample.generation_tokens_total or 0.0,
-        sample.arrivals_total or 0.0,
-        sample.requests_total or 0.0,
-        sample.request_prompt_tokens_total or 0.0,
-        sample.request_output_tokens_total or 0.0,
+    return (
+        0.0 <= sample.running < inf
+        and 0.0 <= sample.waiting < inf
+        and 0.0 <= (sample.kv_usage or 0.0) < inf
+        and 0.0 <= (sample.prompt_tokens_total or 0.0) < inf
+        and 0.0 <= (sample.generation_tokens_total or 0.0) < inf
+        and 0.0 <= (sample.arrivals_total or 0.0) < inf
+        and 0.0 <= (sample.requests_total or 0.0) < inf
+        and 0.0 <= (sample.request_prompt_tokens_total or 0.0) < inf
+        and 0.0 <= (sample.request_output_tokens_total or 0.0) < inf
     )
-    return math.isfinite(sum(told)) and min(told) >= 0.0
 
 
-def newest(known: Iterable[EngineSample], new: Iterable[EngineSample]) -> dict[str, EngineSample]:
+def newest(known: Mapping[str, EngineSample], new: Iterable[EngineSample]) -> dict[str, EngineSample]:
     """The newest sane sample of each worker; those that are `known` were looked at before."""
-    found = {sample.worker: sample for sample in known}
+    found = dict(known)
     for sample in new:
         held = found.get(sample.worker)
         if (held is None or sample.at > held.at) and is_sane(sample):
@@ -55,7 +53,7 @@ def newest(known: Iterable[EngineSample], new: Iterable[EngineSample]) -> dict[s
 
 
 def fresh_samples(
-    known: Iterable[EngineSample], new: Iterable[EngineSample], now: float
+    known: Mapping[str, EngineSample], new: Iterable[EngineSample], now: float
 ) -> dict[str, EngineSample]:
     """The newest sane sample of each worker, without those that are stale."""
     return fresh(newest(known, new), now)
@@ -86,17 +84,16 @@ def record(
     `busy_queue` is how many must wait at a replica for its pace to be its most. Also returns what was added,
     None where no sample is new.
     """
-    moved = [
-        (before[name], new) for name, new in after.items() if name in before and new.at > before[name].at
-    ]
+    moved = [(old, new) for name, new in after.items() if (old := before.get(name)) and new.at > old.at]
     at = max((new.at for _, new in moved), default=0.0)
     began = flows[-1].at if flows else max((old.at for old, _ in moved), default=0.0)
     if at <= began:
         return flows, None
     since = {worker.name: worker.leader.ready_since for worker in workers if worker.ready}
     parts = [_part(old, new, at - began, since.get(new.worker), busy_queue) for old, new in moved]
-    total = replace(
-        _flow(at, at - began, *map(sum, zip(*parts, strict=True))),
+    total = _flow(
+        at,
+        (at - began, *map(sum, zip(*parts, strict=True))),
         ttft=_growth_of([(old.ttft_buckets, new.ttft_buckets) for old, new in moved]),
         itl=_growth_of([(_itl(old), _itl(new)) for old, new in moved]),
     )
@@ -108,8 +105,7 @@ def record(
 
 def merge(flows: Sequence[Flow]) -> Flow:
     """One span over all of them, which follow each other."""
-    ttft, itl = _sum_of([flow.ttft for flow in flows]), _sum_of([flow.itl for flow in flows])
-    return replace(_totals(flows), ttft=ttft, itl=itl)
+    return _totals(flows, _sum_of([flow.ttft for flow in flows]), _sum_of([flow.itl for flow in flows]))
 
 
 def within(flows: Flows, seconds: float) -> Flow | None:
@@ -127,21 +123,19 @@ def _last(flows: Flows, seconds: float) -> Sequence[Flow]:
     return [flow for flow in flows if flow.at - flow.seconds / 2 > start] or flows[-1:]
 
 
-def _totals(flows: Sequence[Flow]) -> Flow:
-    return Flow(
-        at=flows[-1].at,
-        seconds=sum([flow.seconds for flow in flows]),
-        arrivals=sum([flow.arrivals for flow in flows]),
-        finished=sum([flow.finished for flow in flows]),
-        prompt_tokens=sum([flow.prompt_tokens for flow in flows]),
-        output_tokens=sum([flow.output_tokens for flow in flows]),
-        generated=sum([flow.generated for flow in flows]),
-        replica_seconds=sum([flow.replica_seconds for flow in flows]),
-        busy_seconds=sum([flow.busy_seconds for flow in flows]),
-        busy_tokens=sum([flow.busy_tokens for flow in flows]),
-        in_system_seconds=sum([flow.in_system_seconds for flow in flows]),
-        waiting_seconds=sum([flow.waiting_seconds for flow in flows]),
-    )
+_ADDED = attrgetter(
+    *("seconds", "arrivals", "finished", "prompt_tokens", "output_tokens", "generated", "replica_seconds"),
+    *("busy_seconds", "busy_tokens", "in_system_seconds", "waiting_seconds"),
+)
+"""What of Flow is summed, in the order of its fields."""
+
+
+def _totals(flows: Sequence[Flow], ttft: Buckets = NO_BUCKETS, itl: Buckets = NO_BUCKETS) -> Flow:
+    return _flow(flows[-1].at, map(sum, zip(*map(_ADDED, flows), strict=True)), ttft, itl)
+
+
+def _flow(at: float, added: Iterable[float], ttft: Buckets, itl: Buckets) -> Flow:
+    return Flow(at, *added, ttft=ttft, itl=itl)  # type: ignore[misc, arg-type]
 
 
 def _part(
@@ -186,19 +180,15 @@ def _itl(sample: EngineSample) -> Buckets:
 
     The tail of single tokens is the length of a step with a prompt in it, whatever the load.
     """
-    return sample.request_itl_buckets or sample.itl_buckets
-
-
-def _flow(at: float, seconds: float, *totals: float) -> Flow:
-    return Flow(at, seconds, *totals)  # type: ignore[arg-type]
+    return sample.request_itl_buckets if sample.request_itl_buckets.counts else sample.itl_buckets
 
 
 def _growth_of(pairs: Sequence[tuple[Buckets, Buckets]]) -> Buckets:
     """The sum of how much cumulative histograms grew; one that shrank was restarted, and counts from 0."""
-    known = [(before, after) for before, after in pairs if after and len(before.counts) == len(after.counts)]
-    grown = [(before, after) for before, after in known if after.counts[-1] != before.counts[-1]]
-    more = _sum_of([after for _, after in grown])
-    less = _sum_of([before for before, after in grown if before.counts[-1] <= after.counts[-1]])
+    changed = [(old, new) for old, new in pairs if new is not old and len(new.counts) == len(old.counts)]
+    grown = [(old, new) for old, new in changed if new.total != old.total]
+    more = _sum_of([new for _, new in grown])
+    less = _sum_of([old for old, new in grown if old.total <= new.total])
     if len(less.counts) != len(more.counts):
         return more
     return Buckets(more.bounds, tuple(map(sub, more.counts, less.counts)))
@@ -206,7 +196,7 @@ def _growth_of(pairs: Sequence[tuple[Buckets, Buckets]]) -> Buckets:
 
 def _sum_of(histograms: Sequence[Buckets]) -> Buckets:
     """The sum of histograms over the same bounds; those over other bounds than the last are left out."""
-    told = [histogram for histogram in histograms if histogram]
+    told = [histogram for histogram in histograms if histogram.counts]
     if not told:
         return NO_BUCKETS
     bounds = told[-1].bounds

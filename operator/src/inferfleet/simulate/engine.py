@@ -155,22 +155,23 @@ class Engine:
 
         `by_token` asks for the latencies of single tokens too, which change all the time.
         """
-        batch, done, meters = len(self._decoding), 0, self._meters
+        waiting, prefilling, batch = len(self._waiting), len(self._prefilling), len(self._decoding)
+        done, meters = 0, self._meters
         if batch and self._steps and not self._mixed:
             since = self._times.steps_in(now - self._began, self._base, batch, self._context)
             done = min(int(since), self._steps)
-        more, pace = batch * done, (now - self._began) / max(1, done)
+        more, pace, cache = batch * done, (now - self._began) / max(1, done), self._limits.kv_cache_tokens
         return EngineSample(
             worker=self.name,
             at=at,
-            running=batch + len(self._prefilling),
-            waiting=len(self._waiting),
-            kv_usage=min(1.0, (self._context + self._reserved + more) / self._limits.kv_cache_tokens),
+            running=batch + prefilling,
+            waiting=waiting,
+            kv_usage=min(1.0, (self._context + self._reserved + more) / cache),
             prompt_tokens_total=meters.prompt_tokens,
             generation_tokens_total=meters.tokens + more,
             arrivals_total=meters.arrivals,
-            kv_cache_tokens=self._limits.kv_cache_tokens,
-            in_flight=self.in_flight,
+            kv_cache_tokens=cache,
+            in_flight=waiting + prefilling + batch,
             gate_phase=gate_phase,
             ttft_buckets=meters.ttft.read(),
             itl_buckets=meters.itl.read_with(pace, more) if by_token else NO_BUCKETS,

@@ -15,24 +15,23 @@ _LEAST_SECONDS: Final = 1e-6
 class Histogram:
     """Counts of values above zero; what is smaller than a microsecond counts as one."""
 
-    __slots__ = ("_buckets", "count", "total")
+    __slots__ = ("_buckets", "count")
 
     def __init__(self) -> None:
         """Start empty."""
         self._buckets: defaultdict[int, int] = defaultdict(int)
         self.count = 0
-        self.total = 0.0
 
-    def add(self, value: float, count: int = 1) -> None:
-        """Count a value so many times."""
-        self._buckets[int(log(value) / _GROWTH - 1e6) if value > _LEAST_SECONDS else _FLOOR] += count
-        self.count += count
-        self.total += value * count
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self._buckets[int(log(value) / _GROWTH - 1e6) if value > _LEAST_SECONDS else _FLOOR] += 1
+        self.count += 1
 
-    @property
-    def mean(self) -> float:
-        """The exact mean, 0 of nothing."""
-        return self.total / self.count if self.count else 0.0
+    def merge(self, other: Histogram) -> None:
+        """Count all that another has counted."""
+        for index, count in other._buckets.items():
+            self._buckets[index] += count
+        self.count += other.count
 
     def percentile(self, percent: float) -> float:
         """The value that `percent` of all do not exceed, 0 of nothing."""

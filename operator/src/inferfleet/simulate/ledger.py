@@ -37,7 +37,10 @@ class Bin:
 
 
 class Ledger:
-    """Counts requests from arrival to end, and is the sink of all engines."""
+    """Counts requests from arrival to end, and is the sink of all engines.
+
+    `ttft` and `itl` are of the bins that have ended.
+    """
 
     def __init__(self, duration_seconds: float, objectives: Objectives) -> None:
         """Nothing has happened yet."""
@@ -76,9 +79,7 @@ class Ledger:
         """A request has its first token."""
         if now >= self._until:
             self._turn(now)
-        ttft = job.first_at - job.at
-        self.ttft.add(ttft)
-        self._bin_ttft.add(ttft)
+        self._bin_ttft.add(job.first_at - job.at)
 
     def finished(self, job: Job, now: float) -> None:
         """A request is answered in whole; it attains if both of its latencies are within the objectives."""
@@ -93,7 +94,6 @@ class Ledger:
         itl = 0.0
         if job.output > 1:
             itl = (now - job.first_at) / (job.output - 1)
-            self.itl.add(itl)
             self._bin_itl.add(itl)
         if itl <= self._itl_bound and job.first_at - job.at <= self._ttft_bound:
             self.attained += 1
@@ -150,6 +150,8 @@ class Ledger:
         done.queue, done.dollars = done.queue / looks, done.dollars / looks
         done.ttft_p50, done.ttft_tail = self._bin_ttft.percentile(50), self._bin_ttft.percentile(tail)
         done.itl_p50, done.itl_tail = self._bin_itl.percentile(50), self._bin_itl.percentile(tail)
+        self.ttft.merge(self._bin_ttft)
+        self.itl.merge(self._bin_itl)
         index = int(now // self.bin_seconds)
         self._bin = Bin(index * self.bin_seconds)
         self.bins.append(self._bin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -111,8 +112,8 @@ class Foresight:
 class ScalingMemory:
     """What scaling carries from pass to pass.
 
-    In the process only: `samples`, the newest of each worker; `flows`, what went through the fleet lately,
-    oldest first; `recommendations`, (instant, replicas) pairs for the windows;
+    In the process only: `samples`, the newest of each worker by its name; `flows`, what went through the
+    fleet lately, oldest first; `recommendations`, (instant, replicas) pairs for the windows;
     `levels`, the same of what demand alone asked for in the last hour; `changes`, (instant, desired
     from then on) pairs for the rate limits; `starting`, the workers that were seen before they first
     served; `served_since`, when the replicas in service (`served`) last became more; `learned_at`, when
@@ -128,7 +129,7 @@ class ScalingMemory:
     creation to Ready.
     """
 
-    samples: tuple[EngineSample, ...] = ()
+    samples: Mapping[str, EngineSample] = field(default_factory=dict)
     recommendations: tuple[tuple[float, int], ...] = ()
     levels: tuple[tuple[float, int], ...] = ()
     desired: int | None = None
