@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush
+from itertools import takewhile
 from math import inf, nextafter
 from pathlib import Path
 from random import Random
@@ -51,10 +52,8 @@ class Trace:
         if read is None:
             curve = ((at - self.start_seconds, rate * self.scale) for at, rate in read_rates(self.path))
             span = end - self.start_seconds
-            for at in renewal(curve, self.burstiness, rng):
-                if at >= span:
-                    return
-                yield self.sizes.draw(at, rng)
+            instants = takewhile(lambda at: at < span, renewal(curve, self.burstiness, rng))
+            yield from self.sizes.drawn(instants, rng)
             return
         yield from _scaled(_within(read(self.path), self.start_seconds, end), self.scale, rng)
 

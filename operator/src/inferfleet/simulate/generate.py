@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from math import cos, log, pi, sqrt
 from random import Random
@@ -23,13 +24,12 @@ class Sizes:
     prompt_spread: float = 1.0
     output_spread: float = 1.0
 
-    def draw(self, at: float, rng: Random) -> Request:
-        """One request."""
-        return Request(
-            at,
-            max(1, round(_lognormal(self.prompt_tokens, self.prompt_spread, rng))),
-            max(1, round(_lognormal(self.output_tokens, self.output_spread, rng))),
-        )
+    def drawn(self, instants: Iterable[float], rng: Random) -> Iterator[Request]:
+        """Yield a request for each instant."""
+        prompt = _lognormal(self.prompt_tokens, self.prompt_spread, rng)
+        output = _lognormal(self.output_tokens, self.output_spread, rng)
+        for at in instants:
+            yield Request(at, max(1, round(prompt())), max(1, round(output())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,14 @@ class Generated:
     def stream(self, seed: int) -> Iterator[Request]:
         """Yield the requests in order of time."""
         rng = Random(seed)
-        for at in renewal(self.curve, self.burstiness, rng):
-            yield self.sizes.draw(at, rng)
+        yield from self.sizes.drawn(renewal(self.curve, self.burstiness, rng), rng)
 
 
-def _lognormal(mean: float, spread: float, rng: Random) -> float:
+def _lognormal(mean: float, spread: float, rng: Random) -> Callable[[], float]:
+    if not spread:
+        return lambda: mean
     variance = log(1 + spread * spread)
-    return rng.lognormvariate(log(mean) - variance / 2, sqrt(variance)) if spread else mean
+    return partial(rng.lognormvariate, log(mean) - variance / 2, sqrt(variance))
 
 
 def renewal(curve: Iterable[tuple[float, float]], burstiness: float, rng: Random) -> Iterator[float]:
