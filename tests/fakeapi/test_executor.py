@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,22 +53,31 @@ class Rig:
     folded: list[Any]
     announced: list[str]
     broken: list[str] = field(default_factory=list)
+    waits_for_a_fold: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
 def rig(api: ApiServer) -> Rig:
     holder, folded, announced = Holder(), [], []
     found = Rig(None, holder, folded, announced)
+    any_fold = asyncio.Event()
+
+    def fold(raw: Any) -> None:
+        folded.append(raw)
+        any_fold.set()
 
     async def announce(action: AnnounceDrain) -> None:
         if action.pod in found.broken:
             raise TimeoutError("no answer")
+        if action.pod in found.waits_for_a_fold:
+            async with asyncio.timeout(5):
+                await any_fold.wait()
         announced.append(action.pod)
 
     def render(action: CreateWorker) -> list[dict[str, Any]]:
         return [{"metadata": {"name": f"{action.worker}-{rank}", "namespace": "ns"}} for rank in range(2)]
 
-    found.executor = Executor(FencedApi(api, holder), "ns", Seams(render, announce, folded.append))
+    found.executor = Executor(FencedApi(api, holder), "ns", Seams(render, announce, fold))
     return found
 
 
@@ -180,6 +190,15 @@ async def test_a_worker_that_cannot_be_told_is_deleted_all_the_same(rig: Rig, fa
     assert "no answer" in told.failure.message
     assert deleted.failure is None
     assert "deletionTimestamp" in pod(fake, "a")["metadata"]
+
+
+async def test_what_takes_long_on_one_pod_holds_up_no_other(rig: Rig, fake: FakeApi):
+    uid = await existing(fake, "b")
+    rig.waits_for_a_fold.append("a")
+    outcomes = await rig.executor.execute(
+        [AnnounceDrain("a", "127.0.0.1", DRAIN, 7.0, WHY), DeletePod("b", uid, 30, WHY)]
+    )
+    assert [outcome.failure for outcome in outcomes] == [None, None]
 
 
 async def test_a_worker_that_the_endpoints_still_carry_is_not_told_to_refuse(rig: Rig, fake: FakeApi):

@@ -1,4 +1,4 @@
-"""Carrying out a plan's actions in order, and telling what failed from what the world had done already."""
+"""Carrying out a plan's actions, and telling what failed from what the world had done already."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any, Final, assert_never
 
 from inferfleet.cluster.client import NOT_FOUND, STRATEGIC_PATCH, TRANSIENT, ApiFailure
@@ -66,7 +65,7 @@ class Executor:
         self._slots = asyncio.Semaphore(CONCURRENCY)
 
     async def execute(self, actions: Sequence[Action]) -> tuple[Outcome, ...]:
-        """Execute actions in order; neighbours of one kind run together.
+        """Execute the actions on one pod or worker in order; what one waits for holds up no other.
 
         After a write that failed the later actions on the same pod wait for the next pass: a worker must not
         refuse what the endpoints still send it. One that cannot be told of its drain is deleted all the same.
@@ -74,16 +73,19 @@ class Executor:
         Raises:
             Fenced: when the lease may have been lost; nothing further was written.
         """
+        chains: dict[str, list[Action]] = {}
+        for action in actions:
+            chains.setdefault(_subject(action), []).append(action)
+        done = await asyncio.gather(*map(self._in_turn, chains.values()))
+        return tuple(outcome for outcomes in done for outcome in outcomes)
+
+    async def _in_turn(self, actions: Sequence[Action]) -> Sequence[Outcome]:
         outcomes: list[Outcome] = []
-        failed: set[str] = set()
-        for _, stage in groupby(actions, type):
-            due = [action for action in stage if _subject(action) not in failed]
-            done = await asyncio.gather(*map(self._attempt, due))
-            failed |= {
-                _subject(o.action) for o in done if o.failure and not isinstance(o.action, AnnounceDrain)
-            }
-            outcomes += done
-        return tuple(outcomes)
+        for action in actions:
+            outcomes.append(await self._attempt(action))
+            if outcomes[-1].failure and not isinstance(action, AnnounceDrain):
+                break
+        return outcomes
 
     async def _attempt(self, action: Action) -> Outcome:
         async with self._slots:
