@@ -208,6 +208,7 @@ def test_the_spread_of_requests_tells_a_router_from_chance() -> None:
 def test_idle_replicas_and_those_that_just_started_tell_nothing_of_the_router() -> None:
     assert unevenness(lambda _rng: [1.0, 0.0, 0.0, 0.0]) == 1
     assert unevenness(lambda _rng: [20.0] * 4, ready_since=NOW + 3600) == 1
+    assert unevenness(lambda _rng: [20.0, 20.0, 0.0, 0.0], ready_since=NOW + 3300) == 1
 
 
 def test_a_replica_that_just_started_teaches_nothing() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import exp
 
-from inferfleet.scaling.flows import YOUNG_SECONDS
 from inferfleet.values import EngineSample, Flow, ScalingMemory, Worker
 
 SPREAD_SECONDS = 300.0
@@ -19,11 +18,11 @@ def learn(
     """Take in how far apart the replicas are: the variance of what is inside them over its mean.
 
     It is 1 where each request goes to any replica by chance (a Service), for then each holds a Poisson count,
-    and next to 0 where it goes to the least loaded. One that just started is behind whatever the router does.
+    and next to 0 where it goes to the least loaded. One that came meanwhile is behind anyway.
     """
     if news is None:
         return memory
-    settled = [w.name for w in staying if w.ready and (w.leader.ready_since or 0) <= news.at - YOUNG_SECONDS]
+    settled = [w.name for w in staying if w.ready and (w.leader.ready_since or 0) <= news.at - SPREAD_SECONDS]
     inside = [fresh[name].running + fresh[name].waiting for name in settled if name in fresh]
     if len(inside) <= 1 or sum(inside) < len(inside):
         return memory
