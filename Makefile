@@ -54,6 +54,7 @@ bench: sync ## Measure: cluster start, planner, operator footprint, the demo's t
 	$(PY) benchmarks/cluster_start.py --measure api
 	for one in memory calibration baselines speed; do $(PY) benchmarks/planner/$$one.py; done
 	$(PY) benchmarks/operator_footprint.py
+	$(PY) benchmarks/signals.py
 	$(PY) -m inferfleet_demo
 	@$(MAKE) --no-print-directory scorecard
 

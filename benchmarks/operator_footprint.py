@@ -66,8 +66,7 @@ def main() -> None:
 def measure(options: argparse.Namespace, kubectl: Kubectl, folder: Path) -> None:
     """Start the operator, give it work, and read its process at each step."""
     pods = options.deployments * options.replicas
-    kubectl.apply(*(path.read_text() for path in sorted((ROOT / "crds").glob("*.yaml"))))
-    kubectl.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    apply_crds(kubectl)
     kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
     command = [Path(sys.executable).with_name("inferfleet"), "run", "--kubeconfig", kubectl.kubeconfig]
     words = ["--lease-namespace", NAMESPACE, "--port", str(PORT)]
@@ -77,7 +76,11 @@ def measure(options: argparse.Namespace, kubectl: Kubectl, folder: Path) -> None
         wait("the operator leads", lambda: scrape().get("inferfleet_lease_held") == 1)
         rows = [calm("no deployment", process, options.seconds)]
         started = read(process)
-        kubectl.apply(*(json.dumps(deployment(number, options)) for number in range(options.deployments)))
+        fleets = (
+            deployment(f"fleet-{number:03}", NAMESPACE, options.model, options.replicas)
+            for number in range(options.deployments)
+        )
+        kubectl.apply(*map(json.dumps, fleets))
         wait(f"{pods} pods exist", lambda: alive(process) and kubectl.count("pods") >= pods, seconds=900)
         created = time.time()
         wait(
@@ -104,19 +107,25 @@ def node(number: int) -> dict[str, Any]:
     return {**like, "metadata": {**like["metadata"], "name": name, "labels": labels}}
 
 
-def deployment(number: int, options: argparse.Namespace) -> dict[str, Any]:
+def deployment(name: str, namespace: str, model: str, replicas: int) -> dict[str, Any]:
     """One deployment of one-GPU replicas."""
     return {
         "apiVersion": "inferfleet.dev/v1alpha1",
         "kind": "InferenceDeployment",
-        "metadata": {"name": f"fleet-{number:03}", "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
-            "model": {"id": options.model, "contextLength": 2048},
+            "model": {"id": model, "contextLength": 2048},
             "parallelism": {"tensor": 1},
             "autoscaling": {"mode": "Off"},
-            "replicas": options.replicas,
+            "replicas": replicas,
         },
     }
+
+
+def apply_crds(kubectl: Kubectl) -> None:
+    """Apply our definitions and wait until they are served."""
+    kubectl.apply(*(path.read_text() for path in sorted((ROOT / "crds").glob("*.yaml"))))
+    kubectl.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
 
 class Kubectl:
