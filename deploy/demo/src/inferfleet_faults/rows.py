@@ -123,9 +123,10 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def _endpoints(one: Row) -> str:
     """When the last of the victims had left the endpoints: from the signal, or from its replacement on."""
-    if one.waiting and one.endpoints_seconds is not None and one.ready_seconds is not None:
-        return f"{_seconds(one.endpoints_seconds - one.ready_seconds)} after Ready"
-    return _seconds(one.endpoints_seconds)
+    left, ready = one.endpoints_seconds, one.ready_seconds
+    if one.waiting and left is not None and ready is not None and left >= ready:
+        return f"{_seconds(left - ready)} after Ready"
+    return _seconds(left)
 
 
 def _seconds(value: float | None) -> str:
