@@ -226,7 +226,7 @@ def test_what_must_survive_a_restart_comes_back() -> None:
     told = replace(MEMORY.accounts[0], at=0.0, in_flight=0)
     kept = replace(
         MEMORY,
-        scaling=replace(MEMORY.scaling, samples=(), recommendations=()),
+        scaling=replace(MEMORY.scaling, samples={}, recommendations=()),
         accounts=(told,),  # only of those that lost any
     )
     assert memory_from_status(through_the_api(status())) == kept
