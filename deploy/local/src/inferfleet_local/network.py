@@ -187,6 +187,7 @@ def make_host(plan: AddressPlan, folder: Path) -> None:
     batch(blackholes)
     if not link_exists(BRIDGE):
         run(["ip", "link", "add", BRIDGE, "type", "bridge"])
+    if not owner():  # new, or a start was killed just here
         run(["ip", "link", "set", BRIDGE, "alias", str(folder)])
     batch(rest)
 
