@@ -18,6 +18,9 @@ from inferfleet_demo.scene import CAPACITY_LABEL, NAME, NAMESPACE
 Answer = TypeVar("Answer")
 Raw = Mapping[str, Any]
 
+GOODBYE_SECONDS = 1.0
+"""TLS connections that were cut off close in the background; a loop that ends before leaves sockets open."""
+
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 
@@ -69,6 +72,7 @@ class Watching:
             self._loop.call_soon_threadsafe(task.cancel)
         self.call(asyncio.wait(self._following))
         self.call(self._api.close())
+        self.call(asyncio.sleep(GOODBYE_SECONDS))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
