@@ -50,7 +50,7 @@ test: check ## Everything: checks, pure tests, API server, chart, and the demo a
 	$(RUN) pytest $(LEVELS)
 
 .PHONY: bench
-bench: sync ## Measure: cluster start, planner, operator footprint, the demo's times, and the scorecard
+bench: sync ## Measure: cluster start, planner, operator footprint, signals, the demo's times, and the scorecard
 	$(PY) benchmarks/cluster_start.py --measure api
 	for one in memory calibration baselines speed; do $(PY) benchmarks/planner/$$one.py; done
 	$(PY) benchmarks/operator_footprint.py

@@ -12,8 +12,6 @@ import argparse
 import json
 import os
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -21,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inferfleet_local import resolve
-from inferfleet_local.machines import Machine, simulated_node
+from pretend import GPUS_PER_NODE, Kubectl, deployment, node, operator, prepare
 
-ROOT = Path(__file__).resolve().parents[1]
+from inferfleet_local import resolve
+
 NAMESPACE = "footprint"
-GPUS_PER_NODE = 4
 PORT = 18099
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -56,23 +53,17 @@ def main() -> None:
     kubectl = Kubectl(Path(cluster.kubectl.program), Path(cluster.kubeconfig))
     try:
         kubectl.apply(*(json.dumps(node(number)) for number in range(-(-pods // GPUS_PER_NODE))))
-        with tempfile.TemporaryDirectory() as folder:
-            measure(options, kubectl, Path(folder))
+        measure(options, kubectl)
     finally:
         if cluster.started_here:
             cluster.down()
 
 
-def measure(options: argparse.Namespace, kubectl: Kubectl, folder: Path) -> None:
+def measure(options: argparse.Namespace, kubectl: Kubectl) -> None:
     """Start the operator, give it work, and read its process at each step."""
     pods = options.deployments * options.replicas
-    apply_crds(kubectl)
-    kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
-    command = [Path(sys.executable).with_name("inferfleet"), "run", "--kubeconfig", kubectl.kubeconfig]
-    words = ["--lease-namespace", NAMESPACE, "--port", str(PORT)]
-    with (folder / "operator.log").open("wb") as log:
-        process = subprocess.Popen([*command, *words], stdout=log, stderr=log)
-    try:
+    prepare(kubectl, NAMESPACE)
+    with operator(kubectl, NAMESPACE, PORT) as process:
         wait("the operator leads", lambda: scrape().get("inferfleet_lease_held") == 1)
         rows = [calm("no deployment", process, options.seconds)]
         started = read(process)
@@ -81,7 +72,11 @@ def measure(options: argparse.Namespace, kubectl: Kubectl, folder: Path) -> None
             for number in range(options.deployments)
         )
         kubectl.apply(*map(json.dumps, fleets))
-        wait(f"{pods} pods exist", lambda: alive(process) and kubectl.count("pods") >= pods, seconds=900)
+        wait(
+            f"{pods} pods exist",
+            lambda: alive(process) and kubectl.count("pods", NAMESPACE) >= pods,
+            seconds=900,
+        )
         created = time.time()
         wait(
             f"{pods} replicas are ready",
@@ -94,59 +89,6 @@ def measure(options: argparse.Namespace, kubectl: Kubectl, folder: Path) -> None
         print(f"\nfrom apply to the last pod created {created - started.at:.1f} s, ", end="")
         print(f"to the last replica ready in status {ended.at - started.at:.1f} s\n")
         show(rows)
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def node(number: int) -> dict[str, Any]:
-    """One pretend machine, on-demand, like all the others but for its name."""
-    like = simulated_node(Machine(1, gpus=GPUS_PER_NODE))
-    name = f"footprint-{number:04}"
-    labels = {**like["metadata"]["labels"], "kubernetes.io/hostname": name}
-    return {**like, "metadata": {**like["metadata"], "name": name, "labels": labels}}
-
-
-def deployment(name: str, namespace: str, model: str, replicas: int) -> dict[str, Any]:
-    """One deployment of one-GPU replicas."""
-    return {
-        "apiVersion": "inferfleet.dev/v1alpha1",
-        "kind": "InferenceDeployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "model": {"id": model, "contextLength": 2048},
-            "parallelism": {"tensor": 1},
-            "autoscaling": {"mode": "Off"},
-            "replicas": replicas,
-        },
-    }
-
-
-def apply_crds(kubectl: Kubectl) -> None:
-    """Apply our definitions and wait until they are served."""
-    kubectl.apply(*(path.read_text() for path in sorted((ROOT / "crds").glob("*.yaml"))))
-    kubectl.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-
-
-class Kubectl:
-    """kubectl on the pretend cluster."""
-
-    def __init__(self, program: Path, kubeconfig: Path) -> None:
-        self.kubeconfig = kubeconfig
-        self._program = program
-
-    def run(self, *words: str, stdin: str | None = None) -> str:
-        """Run it and return what it printed."""
-        command = [self._program, "--kubeconfig", self.kubeconfig, *words]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True).stdout
-
-    def apply(self, *documents: str) -> None:
-        """Apply manifests on the server side."""
-        self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin="\n---\n".join(documents))
-
-    def count(self, kind: str) -> int:
-        """Count objects in the benchmark's namespace."""
-        return len(self.run("get", kind, "-n", NAMESPACE, "-o", "name").split())
 
 
 def ready_replicas(kubectl: Kubectl) -> int:

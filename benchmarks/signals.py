@@ -12,18 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
-import tempfile
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
-from operator_footprint import Kubectl, apply_crds, deployment, node
+from pretend import Kubectl, deployment, node, operator, prepare
 
 from inferfleet_demo.scene import NAME, NAMESPACE
 from inferfleet_faults.signals import TAINT, Signal, acted_on, write_signals
-from inferfleet_faults.watching import Watching
+from inferfleet_faults.watching import Pod, Watching
 from inferfleet_local import resolve
 
 TAINTED = [{"key": TAINT, "effect": "NoSchedule"}]
@@ -40,38 +36,24 @@ def main() -> None:
     options = parser.parse_args()
     cluster = resolve("api", name="inferfleet-signals")
     kubectl = Kubectl(Path(cluster.kubectl.program), Path(cluster.kubeconfig))
-    command = [Path(sys.executable).with_name("inferfleet"), "run", "--kubeconfig", cluster.kubeconfig]
     try:
-        prepare(kubectl, options)
-        with tempfile.TemporaryDirectory() as folder, (Path(folder) / "operator.log").open("wb") as log:
-            words = ["--lease-namespace", NAMESPACE, "--port", "0"]
-            operator = subprocess.Popen([*command, *words], stdout=log, stderr=log)
-            try:
-                with Watching(str(cluster.kubeconfig)) as watching:
-                    write_signals(repeat(watching, options), options.out)
-            finally:
-                operator.terminate()
-                operator.wait(30)
+        kubectl.apply(*(json.dumps(node(number)) for number in range(options.nodes)))
+        prepare(kubectl, NAMESPACE)
+        kubectl.apply(json.dumps(deployment(NAME, NAMESPACE, options.model, options.replicas)))
+        with operator(kubectl, NAMESPACE), Watching(str(cluster.kubeconfig)) as watching:
+            write_signals(repeat(watching, options), options.out)
     finally:
         if cluster.started_here:
             cluster.down()
 
 
-def prepare(kubectl: Kubectl, options: argparse.Namespace) -> None:
-    """Nodes, definitions, and a deployment that is wanted before anybody looks."""
-    kubectl.apply(*(json.dumps(node(number)) for number in range(options.nodes)))
-    apply_crds(kubectl)
-    kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
-    kubectl.apply(json.dumps(deployment(NAME, NAMESPACE, options.model, options.replicas)))
-
-
 def repeat(watching: Watching, options: argparse.Namespace) -> list[Signal]:
     """Taint the node whose workers have served longest, again and again, while most of the others serve."""
     most = options.replicas * 3 // 4
-    watching.until("all in service", lambda: len(serving(watching)) == options.replicas, 300)
+    watching.until("all in service", lambda: len(watching.serving()) == options.replicas, 300)
     found: list[Signal] = []
     while len(found) < options.signals:
-        watching.until("most in service", lambda: len(serving(watching)) >= most, 300)
+        watching.until("most in service", lambda: len(watching.serving()) >= most, 300)
         name, victims = oldest(watching)
         at = watching.patch(f"/api/v1/nodes/{name}", {"spec": {"taints": TAINTED}})
         found.append(acted_on(watching, at, victims))
@@ -79,16 +61,10 @@ def repeat(watching: Watching, options: argparse.Namespace) -> list[Signal]:
     return found
 
 
-def serving(watching: Watching) -> list[Any]:
-    """The pods that the endpoints hold and that stay."""
-    ready = watching.endpoints[-1][1] if watching.endpoints else frozenset()
-    return [pod for pod in watching.staying() if pod.name in ready]
-
-
 def oldest(watching: Watching) -> tuple[str, frozenset[str]]:
     """The node whose workers have served longest, and their names."""
-    by_node: defaultdict[str, list[Any]] = defaultdict(list)
-    for pod in serving(watching):
+    by_node: defaultdict[str, list[Pod]] = defaultdict(list)
+    for pod in watching.serving():
         by_node[str(pod.node)].append(pod)
     name, pods = min(by_node.items(), key=lambda item: max(pod.seen_at for pod in item[1]))
     return name, frozenset(pod.name for pod in pods)

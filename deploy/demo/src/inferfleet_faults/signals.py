@@ -46,8 +46,7 @@ def repeat(stage: Stage, count: int) -> list[Signal]:
 
 
 def _in_service(stage: Stage) -> bool:
-    pods, serving = stage.watching.alive(), stage.watching.endpoints[-1][1]
-    return len(pods) == REPLICAS and all(pod.name in serving and not pod.leaving for pod in pods)
+    return len(stage.watching.alive()) == len(stage.watching.serving()) == REPLICAS
 
 
 def _signal(stage: Stage, node: str) -> Signal:

@@ -53,13 +53,12 @@ class Stage:
         revision = eventually("the change planned", self._revision, seconds=60)
 
         def settled() -> bool:
-            pods, serving = self.watching.alive(), self.watching.endpoints[-1][1]
+            pods, serving = self.watching.alive(), self.watching.serving()
             spot = [pod for pod in pods if pod.capacity == "spot"]
             return (
-                len(pods) == replicas
+                len(pods) == len(serving) == replicas
                 and (not on_spot or len(spot) == replicas - 1)
-                and all(pod.ready and not pod.leaving and pod.name in serving for pod in pods)
-                and all(pod.revision == revision for pod in pods)
+                and all(pod.ready and pod.revision == revision for pod in pods)
             )
 
         self.watching.until(f"{replicas} replicas in service", settled, seconds)

@@ -119,6 +119,11 @@ class Watching:
         """The pods that are there and not on their way out."""
         return [pod for pod in self.alive() if not pod.leaving]
 
+    def serving(self) -> list[Pod]:
+        """The pods that the endpoints hold and that are not on their way out."""
+        ready = self.endpoints[-1][1] if self.endpoints else frozenset[str]()
+        return [pod for pod in self.staying() if pod.name in ready]
+
     def new_since(self, instant: float) -> list[Pod]:
         """The pods first seen after an instant, in that order."""
         return sorted((p for p in self.pods.values() if p.seen_at > instant), key=lambda pod: pod.seen_at)

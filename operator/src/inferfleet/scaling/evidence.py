@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import sqrt
+from math import ceil, sqrt
 
 from inferfleet.scaling.flows import STALE_SECONDS, YOUNG_SECONDS, Flows, within
 from inferfleet.scaling.latency import CHANCE, Latency
@@ -101,6 +101,16 @@ class Load:
         """True while the replicas in service have enough to do for load to explain their latencies."""
         able = self.ready * self.capacity_tokens_per_second
         return self.waiting > self.ready or self.tokens_per_second >= LOADED * able > 0
+
+    def replicas_for(self, tokens_per_second: float, utilization: float = 1.0) -> float:
+        """How many replicas such a demand needs, with room for chance; 0 while the capacity is unknown."""
+        able = self.capacity_tokens_per_second * utilization
+        return with_room(tokens_per_second / able, self.unevenness) if able > 0 else 0.0
+
+
+def round_up(replicas: float) -> int:
+    """Round up, forgiving the float error of a division that should have come out whole."""
+    return ceil(replicas - 1e-9)
 
 
 def with_room(served: float, unevenness: float) -> float:

@@ -135,7 +135,7 @@ def _totals(flows: Sequence[Flow], ttft: Buckets = NO_BUCKETS, itl: Buckets = NO
 
 
 def _flow(at: float, added: Iterable[float], ttft: Buckets, itl: Buckets) -> Flow:
-    return Flow(at, *added, ttft=ttft, itl=itl)  # type: ignore[misc, arg-type]
+    return Flow(at, *added, ttft=ttft, itl=itl)  # type: ignore[misc, arg-type] # in the order of fields
 
 
 def _part(

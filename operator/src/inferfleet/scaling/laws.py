@@ -6,10 +6,9 @@ while replicas start (aibrix#2670), and a per-replica mean mistaken for a total 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-from inferfleet.scaling.evidence import Load, with_room
+from inferfleet.scaling.evidence import Load, round_up
 from inferfleet.scaling.rules import Rules
 
 Law = Callable[[Load, Rules], int]
@@ -36,14 +35,14 @@ def queue_depth(load: Load, rules: Rules) -> int:
     spare over a cold start: with that credit the queue must still be too long before even more are asked for.
     """
     if load.waiting <= rules.tolerated_queue * load.ready:
-        return _ceil(load.waiting / rules.tolerated_queue)
+        return round_up(load.waiting / rules.tolerated_queue)
     asked = load.ready + load.starting
     spared = _spare_tokens(load) / load.output_tokens if load.output_tokens > 0 else 0.0
     left = load.waiting - max(load.starting * load.slots, spared)
     if load.starting and left <= rules.tolerated_queue * asked:
         return asked
     batch = load.slots or rules.tolerated_queue
-    return max(asked, _ceil((load.waiting + load.running) / batch))
+    return max(asked, round_up((load.waiting + load.running) / batch))
 
 
 def _spare_tokens(load: Load) -> float:
@@ -68,7 +67,7 @@ def running_requests(load: Load, rules: Rules) -> int:
     A queue is 0 until saturation; this law sees saturation come, and holds what a queue no longer asks for.
     """
     batches = min(load.running, load.in_system_lately) / load.slots if load.slots > 0 else 0.0
-    return _ceil(max(batches, load.kv_usage) / rules.utilization)
+    return round_up(max(batches, load.kv_usage) / rules.utilization)
 
 
 def latency(load: Load, rules: Rules) -> int:
@@ -83,7 +82,7 @@ def latency(load: Load, rules: Rules) -> int:
         return 0
     late = 0.0 if load.easing else min(load.latency.lasting_ttft, MOST_BY_TTFT)
     over = max(late, min(load.latency.lasting_itl, MOST_BY_ITL))
-    return min(_ceil(load.ready * over), _ceil(load.in_system)) if over > TOLERANCE else 0
+    return min(round_up(load.ready * over), round_up(load.in_system)) if over > TOLERANCE else 0
 
 
 def burst(load: Load, rules: Rules) -> int:
@@ -124,14 +123,5 @@ def _replicas(load: Load, rules: Rules, tokens_per_second: float, growth: float 
 
     A few long streams take whatever speed there is, and another replica would find nothing to do.
     """
-    if load.capacity_tokens_per_second <= 0:
-        return 0
-    enough = with_room(
-        tokens_per_second / (load.capacity_tokens_per_second * rules.utilization), load.unevenness
-    )
-    return min(_ceil(enough), _ceil(load.in_system * growth))
-
-
-def _ceil(value: float) -> int:
-    """Round up, forgiving the float error of a division that should have come out whole."""
-    return math.ceil(value - 1e-9)
+    enough = load.replicas_for(tokens_per_second, rules.utilization)
+    return min(round_up(enough), round_up(load.in_system * growth))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from inferfleet.scaling.evidence import Evidence, Load, with_room
+from inferfleet.scaling.evidence import Evidence, Load, round_up
 from inferfleet.scaling.rules import Rules
 
 RATE_PERIOD_SECONDS = 60.0
@@ -96,10 +96,9 @@ def _rest_can_hold(pace: Pace, wanted: int) -> int:
         return wanted
     if load.is_loaded and max(load.latency.lasting_ttft, load.latency.lasting_itl) > 1.0:
         return pace.current
-    tokens, able = max(load.demand_tokens_per_second, load.tokens_per_second), load.capacity_tokens_per_second
-    served = with_room(tokens / able, load.unevenness) if able > 0 else 0.0
+    tokens = max(load.demand_tokens_per_second, load.tokens_per_second)
     needed = (
-        min(_share(served, 1.0), math.ceil(load.in_system)),
+        min(round_up(load.replicas_for(tokens)), math.ceil(load.in_system)),
         _share(load.in_system, load.slots),
         _share(load.kv_usage, pace.rules.utilization),
     )
@@ -171,4 +170,4 @@ def append(steps: Steps, at: float, value: int, keep_seconds: float) -> Steps:
 
 
 def _share(whole: float, each: float) -> int:
-    return math.ceil(whole / each - 1e-9) if each > 0 else 0
+    return round_up(whole / each) if each > 0 else 0
