@@ -16,6 +16,7 @@ from inferfleet.cluster.fence import FencedApi
 from inferfleet.shell.deployment import DeploymentLoop, Surroundings
 from inferfleet.shell.signals import Signals
 from inferfleet.shell.views import Views, Wakes
+from inferfleet.telemetry.listen import Listener
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.workers import WorkerClient
 from inferfleet.values import AnnounceDrain, EngineSample, labels
@@ -121,7 +122,7 @@ async def running(fake: FakeApi, api: ApiServer) -> AsyncIterator[asyncio.Task[N
     await fake.put(DEPLOYMENTS, DEPLOYMENT)
     wakes, fenced = Wakes(), FencedApi(api, Leader())
     views = Views(api, wakes)
-    signals = Signals(Silent(), None)  # is never run here
+    signals = Signals(Silent(), Listener(WorkerClient().news, views.targets), None)  # is never run here
     surroundings = Surroundings(
         fenced, views, wakes, signals, Deaf(), EventWriter(fenced, "test"), Metrics(), "operator:test"
     )

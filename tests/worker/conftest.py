@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -23,6 +24,7 @@ from inferfleet_wire import (
     ENV_RUN_DIR,
     ENV_SPREAD_ABOVE,
     DrainRequest,
+    Known,
     LaunchPlan,
     LostCause,
     State,
@@ -204,12 +206,10 @@ class RunningWorker:
     last_words: Path
 
     def state(self) -> State:
-        with_ = http.client.HTTPConnection("127.0.0.1", self.plan.side_port, timeout=PATIENCE_SECONDS)
-        try:
-            with_.request("GET", "/state")
-            return State.from_json(with_.getresponse().read())
-        finally:
-            with_.close()
+        return State.from_json(self.side("GET", "/state")[1])
+
+    def news(self, known: Known) -> State:
+        return State.from_json(self.side("GET", f"/state?{urlencode(known.to_query())}")[1])
 
     def side(
         self, method: str, path: str, body: str | None = None, headers: Mapping[str, str] | None = None

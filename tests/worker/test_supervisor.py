@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from inferfleet_wire import (
     ENV_POD_IP,
     DrainRequest,
     InFlight,
+    Known,
     LaunchPlan,
     Phase,
     authorization,
@@ -297,6 +299,32 @@ def test_the_side_port_and_the_engine_answer_on_the_pods_family(run_worker: Run)
             pass
     with socket.create_connection(("::1", worker.plan.engine_port), timeout=5):
         pass
+
+
+def test_an_asker_who_knows_what_is_in_flight_is_answered_as_soon_as_it_is_another_number(
+    run_worker: Run, client: Connect, hold: Path
+) -> None:
+    worker = run_worker()
+    with ThreadPoolExecutor() as askers:
+        began = askers.submit(worker.news, Known(0, 30.0))
+        stream = client(worker.plan.engine_port).stream(hold=str(hold))
+        assert began.result(10).in_flight.requests == 1
+        ended = askers.submit(worker.news, Known(1, 30.0))
+        hold.unlink()
+        stream.read()
+        assert ended.result(10).in_flight.requests == 0
+    assert worker.news(Known(3, 30.0)).in_flight.requests == 0, "it is another number already"
+    assert worker.news(Known(0, 0.1)).in_flight.requests == 0, "there is no news"
+    assert worker.side("GET", "/state?in_flight=0&wait_seconds=long")[0] == 400
+
+
+def test_somebody_who_waits_for_news_does_not_keep_the_worker_from_ending(run_worker: Run) -> None:
+    worker = run_worker()
+    with ThreadPoolExecutor() as askers:
+        waiting = askers.submit(worker.news, Known(0, 30.0))
+        worker.terminate()
+        assert worker.wait() == 0
+        assert waiting.result(5).phase is not Phase.SERVING
 
 
 def test_the_metrics_say_what_the_state_says(run_worker: Run, client: Connect) -> None:

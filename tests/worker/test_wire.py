@@ -12,6 +12,7 @@ from inferfleet_wire import (
     DrainRequest,
     DrainStatus,
     InFlight,
+    Known,
     LaunchPlan,
     MetadataProvider,
     MetadataSource,
@@ -21,6 +22,7 @@ from inferfleet_wire import (
     State,
     WireError,
 )
+from inferfleet_wire.state import LONGEST_WAIT_SECONDS
 
 instants = st.floats(0, 4e9)
 counts = st.integers(0, 2**53)
@@ -113,6 +115,28 @@ def test_a_launch_plan_that_cannot_be_understood_is_refused_with_the_field(
 ) -> None:
     with pytest.raises(WireError, match=complaint):
         LaunchPlan.from_json(json.dumps({"version": 1, **fields}))
+
+
+@given(st.builds(Known, st.integers(0), st.floats(0, LONGEST_WAIT_SECONDS)))
+def test_what_an_asker_knows_arrives_as_it_was_sent(known: Known) -> None:
+    assert Known.from_query(known.to_query()) == known
+    assert Known.from_query({}) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ({"wait_seconds": "1"}, "must be numbers"),
+        ({"in_flight": "two", "wait_seconds": "1"}, "must be numbers"),
+        ({"in_flight": "2", "wait_seconds": "long"}, "must be numbers"),
+        ({"in_flight": "2", "wait_seconds": "3600"}, "from 0 to 30"),
+        ({"in_flight": "2", "wait_seconds": "nan"}, "from 0 to 30"),
+        ({"in_flight": "2", "wait_seconds": "-1"}, "from 0 to 30"),
+    ],
+)
+def test_an_asker_who_cannot_be_understood_is_told_why(query: dict[str, str], complaint: str) -> None:
+    with pytest.raises(WireError, match=complaint):
+        Known.from_query(query)
 
 
 def test_fields_of_a_later_release_are_skipped() -> None:

@@ -232,7 +232,12 @@ def _settle(
     if observed.view_stale:
         return (), observed.memory.accounts
     books = disruption.Books(
-        observed.memory.accounts, samples, observed.workers, scene.interruptions, observed.last_words
+        observed.memory.accounts,
+        samples,
+        observed.workers,
+        scene.interruptions,
+        observed.last_words,
+        observed.heard,
     )
     return disruption.settle(books)
 

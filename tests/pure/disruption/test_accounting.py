@@ -15,6 +15,7 @@ from inferfleet.values import (
     Drain,
     DrainCause,
     EngineSample,
+    Heard,
     Interruption,
     InterruptionKind,
     LastWords,
@@ -31,7 +32,9 @@ def books(
     sample: EngineSample | None = None,
     there: Worker | None = None,
     going: InterruptionKind | None = None,
+    *,
     words: LastWords | None = None,
+    heard: Heard | None = None,
 ) -> Books:
     fates = {"node-w": Interruption(going, "node-w", NOW, None, "test")} if going else {}
     return Books(
@@ -40,6 +43,7 @@ def books(
         (there,) if there else (),
         fates,
         (words,) if words else (),
+        (heard,) if heard else (),
     )
 
 
@@ -108,6 +112,26 @@ def test_a_worker_that_is_gone_took_along_what_it_had_in_flight(
     lost, left = settle(books(accounts, SAMPLE))
     assert lost == ((expected, 2),)
     assert left == ()
+
+
+@pytest.mark.parametrize(
+    ("heard", "expected"),
+    [
+        (Heard("w", "a", NOW + 1, 3), 3),
+        (Heard("w", "a", NOW + 1, 0), 0),
+        (Heard("w", "a", NOW - 1, 3), 2),
+        (Heard("w", "b", NOW + 1, 3), 2),
+    ],
+    ids=["more", "nothing any more", "before the last look", "of another engine"],
+)
+def test_what_was_heard_since_the_last_look_is_what_a_dead_machine_took_along(
+    heard: Heard, expected: int
+) -> None:
+    lost, _ = settle(books(opened(), heard=heard))
+    assert sum(count for _, count in lost) == expected, "heard when its pod was gone already"
+    _, accounts = settle(books(opened(), None, worker(), heard=heard))
+    lost, _ = settle(books(accounts))
+    assert sum(count for _, count in lost) == expected, "heard while it was silent, and forgotten since"
 
 
 def test_an_interruption_that_was_announced_stays_the_cause_when_the_node_dies() -> None:

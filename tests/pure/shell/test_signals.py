@@ -12,6 +12,7 @@ from inferfleet.shell.kinds import DeploymentRecord
 from inferfleet.shell.settings import MetricsSource, Settings
 from inferfleet.shell.signals import WAKE_SECONDS, Signals, is_called, wake_query
 from inferfleet.shell.views import Wakes
+from inferfleet.telemetry.listen import Listener
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.scrape import Scraper
 from inferfleet.telemetry.source import Newest, Target
@@ -80,7 +81,7 @@ def choose(settings: Settings) -> Signals:
 
 
 def looked_at(scraper: object) -> set[str]:
-    assert isinstance(scraper, Scraper)
+    assert isinstance(scraper, Scraper | Listener)
     return {target.worker for target in scraper._targets()}
 
 
@@ -102,6 +103,11 @@ def test_through_prometheus_only_workers_that_leave_are_looked_at_directly():
     assert isinstance(signals.source, Newest)
     assert looked_at(signals.source._sources[1]) == {"leaves"}
     assert signals.waker is not None
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, THROUGH], ids=["direct", "through Prometheus"])
+def test_whatever_the_source_every_worker_is_listened_to(settings: Settings):
+    assert looked_at(choose(settings).listener) == {"stays", "leaves"}
 
 
 def test_a_prometheus_may_serve_for_waking_alone():

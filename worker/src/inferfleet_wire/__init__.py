@@ -24,6 +24,7 @@ from inferfleet_wire.launch import LaunchPlan, MetadataProvider, MetadataSource
 from inferfleet_wire.state import (
     DrainStatus,
     InFlight,
+    Known,
     LostCause,
     Notice,
     NoticeKind,
@@ -48,6 +49,7 @@ __all__ = [
     "DrainRequest",
     "DrainStatus",
     "InFlight",
+    "Known",
     "LaunchPlan",
     "LostCause",
     "MetadataProvider",

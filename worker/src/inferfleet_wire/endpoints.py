@@ -13,7 +13,7 @@ READY_PATH = "/readyz"
 """200 while the engine answers and nothing drains, else 503 with the reason: the readiness probe."""
 
 STATE_PATH = "/state"
-"""GET answers a `State`."""
+"""GET answers a `State`; with the query of a `Known` only once there is news."""
 
 DRAIN_PATH = "/drain"
 """POST takes a `DrainRequest` and answers the `State` after it; repeating it is harmless.

@@ -9,6 +9,9 @@ from typing import Any
 
 from inferfleet_wire import codec
 
+LONGEST_WAIT_SECONDS = 30.0
+"""How long a worker lets wait whoever asks for news of it."""
+
 
 class Phase(str, Enum):
     """What the gate does with a new request.
@@ -58,6 +61,35 @@ class InFlight:
 
     requests: int = 0
     tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the asker of a `State` was told before: the answer waits until the requests in flight are others.
+
+    It waits for `wait_seconds` at the longest, and never longer than LONGEST_WAIT_SECONDS. A worker of an
+    earlier release answers at once.
+    """
+
+    in_flight: int
+    wait_seconds: float
+
+    def to_query(self) -> dict[str, str]:
+        """The query of GET /state."""
+        return {"in_flight": str(self.in_flight), "wait_seconds": str(self.wait_seconds)}
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> Known | None:
+        """Parse; None where nothing is asked to be waited for; raises WireError."""
+        if "wait_seconds" not in query:
+            return None
+        try:
+            known = cls(int(query.get("in_flight", "")), float(query["wait_seconds"]))
+        except ValueError as error:
+            raise codec.WireError(f"in_flight and wait_seconds must be numbers: {error}") from error
+        if not 0.0 <= known.wait_seconds <= LONGEST_WAIT_SECONDS:
+            raise codec.WireError(f"wait_seconds must be from 0 to {LONGEST_WAIT_SECONDS:g}")
+        return known
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def prove(stage: Stage, fault: Fault, *, way_back: bool = True) -> Row:
     watching.until("the replacements Ready", replaced, REPLACED_SECONDS)
     if way_back:
         stage.settle(fault.replicas_after, fault.way_back_seconds, on_spot=fault.on_spot)
-    asked = stage.requests.begun(begin, time.time())
+    asked = stage.requests.under_way(begin, time.time())
     done = row(fault.title, happened, watching, asked, stage.lost() - counted)
     print(done, flush=True)
     return done
@@ -80,24 +80,22 @@ def announced(key: str, stage: Stage, *, beside: Callable[[Stage], str] = lambda
     watching.until("endpoints without them", lambda: watching.without_since(at, names) is not None, 60)
     remark = beside(stage) or (f"{len(nodes)} nodes" if len(nodes) > 1 else "")
     time.sleep(max(0.0, at + NOTICES[key] - time.time()))
-    in_flight = sum(stage.in_flight(pod) for pod in victims if pod.gone_at is None)
     for node in nodes:
         stage.kill(node)
     for node in nodes:
         stage.start(node)
-    return Happened(at, tuple(victims), len(victims), in_flight, remark)
+    return Happened(at, tuple(victims), len(victims), remark)
 
 
 def unannounced(stage: Stage) -> Happened:
     """The power of the spot node is cut."""
     victim = stage.spot()[0]
     stage.await_busy([victim])
-    in_flight = stage.in_flight(victim)
     at = stage.kill(str(victim.node))
     stage.watching.until("the dead worker out of the API", lambda: victim.gone_at is not None, 120)
     stage.start(str(victim.node))
     gone = f"its pod deleted after {(victim.gone_at or at) - at:.0f} s"
-    return Happened(at, (victim,), 1, in_flight, gone)
+    return Happened(at, (victim,), 1, gone, abrupt=True)
 
 
 def pod_deleted(stage: Stage) -> Happened:

@@ -10,7 +10,14 @@ from inferfleet_demo.kube import eventually
 from inferfleet_demo.scene import NAMESPACE
 from inferfleet_faults.requests import Asked
 from inferfleet_faults.rows import Happened, Row, row
-from inferfleet_faults.stage import RESERVED, SPOT_NODES, Stage, give_gpus, heal_nodes
+from inferfleet_faults.stage import (
+    RESERVED,
+    SPOT_NODES,
+    Stage,
+    give_gpus,
+    heal_nodes,
+    tokens_in_flight,
+)
 from inferfleet_faults.watching import PODS, Watching
 
 TITLE = "second pod of a replica on two nodes (PP2) deleted"
@@ -36,7 +43,9 @@ def prove_pair(stage: Stage) -> Row:
         victims = sorted(watching.staying(), key=lambda pod: pod.name)
         url = f"http://{NAME}.{NAMESPACE}"
         stream = scene.traffic("stream", url=url, users=1, requests=1, max_tokens=STREAM_TOKENS)
-        eventually("the stream in flight", lambda: stage.in_flight(victims[0]) or None, seconds=60, every=0.2)
+        eventually(
+            "the stream in flight", lambda: tokens_in_flight(victims[0]) or None, seconds=60, every=0.2
+        )
         asked_at = time.time()
         at = watching.delete(f"{PODS}/{victims[-1].name}")
         watching.until("both gone", lambda: all(pod.gone_at for pod in victims), 180)

@@ -50,15 +50,15 @@ class Requests:
         thread.start()
         return thread
 
-    def begun(self, begin: float, end: float) -> list[Asked]:
-        """Every request that began in between, once all of them are over."""
+    def under_way(self, begin: float, end: float) -> list[Asked]:
+        """Every request that was open in between, once all of them are over."""
 
         def over() -> bool | None:
             open_since = self.oldest_open
             return (self.heard_at > end and (open_since is None or open_since > end)) or None
 
         eventually("every request of the row answered or lost", over, seconds=240, every=0.5)
-        return [one for one in self.asked if begin <= one.start <= end]
+        return [one for one in self.asked if one.start <= end and one.end >= begin]
 
     def _read(self, kube: Kube) -> None:
         command = ("kubectl", "-n", kube.namespace, "logs", "-f", POD)

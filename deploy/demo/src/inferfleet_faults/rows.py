@@ -11,23 +11,26 @@ from pathlib import Path
 from inferfleet_faults.requests import Asked
 from inferfleet_faults.watching import Pod, Watching
 
-LOOK_SECONDS = 2.2
-"""The longest interval between two looks of the operator at a worker: 2 s and 10 % of jitter."""
+NEWS_SECONDS = 0.25
+"""By when the operator has heard of a change in what is in flight: 0.05 s until the worker reads its ledger,
+as much until it is asked again, and the rest for machines whose processors are taken."""
+DYING_SECONDS = 0.1
+"""How long after `Happened.at` a machine whose power is cut may still have answered."""
 
 
 @dataclass(frozen=True)
 class Happened:
     """What was done, and when.
 
-    `victims` are the pods that had to go, `in_flight` what machines that died had in flight as they died.
-    `coming` counts the replicas that must come for them. `waiting` victims serve until their replacements do.
+    `victims` are the pods that had to go, `coming` counts the replicas that must come for them. `abrupt` is a
+    power cut that nobody announced. `waiting` victims serve until their replacements do.
     """
 
     at: float
     victims: tuple[Pod, ...]
     coming: int
-    in_flight: int = 0
     remark: str = ""
+    abrupt: bool = False
     waiting: bool = False
 
 
@@ -36,9 +39,9 @@ class Row:
     """One row. Times are seconds from the signal, taken when the API server's word arrived here.
 
     `retried` were answered at a second attempt: nothing had come of the first. `counted` is what the operator
-    counted as lost, `in_flight` what was in flight on machines as they died. `unheard` are requests
-    that began or ended in the last interval before the signal in which the operator need not have looked: no
-    count of what a dead machine took can be closer than that.
+    counted as lost, `in_flight` the requests under way when power was cut that got no whole answer to that
+    attempt: those that had a first byte are lost, the others were sent again. `unheard` are requests that
+    began or ended so shortly before, or meanwhile, that the operator need not have heard.
     """
 
     title: str
@@ -70,8 +73,8 @@ def row(title: str, happened: Happened, watching: Watching, asked: Sequence[Aske
         lost=sum(one.result == "lost" for one in asked),
         retried=sum(one.result == "finished" and bool(one.problems) for one in asked),
         counted=counted,
-        in_flight=happened.in_flight,
-        unheard=sum(_is_unheard(one, happened.at) for one in asked),
+        in_flight=sum(_was_cut(one, happened.at) for one in asked) if happened.abrupt else 0,
+        unheard=sum(_is_unheard(one, happened.at) for one in asked) if happened.abrupt else 0,
         longest_request_seconds=max((one.seconds for one in asked), default=0.0),
         endpoints_seconds=out - happened.at if out else None,
         asked_seconds=new[0].seen_at - happened.at if new and happened.coming else None,
@@ -83,8 +86,12 @@ def row(title: str, happened: Happened, watching: Watching, asked: Sequence[Aske
     )
 
 
+def _was_cut(one: Asked, at: float) -> bool:
+    return one.start <= at < one.end and bool(one.problems)
+
+
 def _is_unheard(one: Asked, at: float) -> bool:
-    return any(at - LOOK_SECONDS <= instant <= at for instant in (one.start, one.end))
+    return any(at - NEWS_SECONDS <= instant <= at + DYING_SECONDS for instant in (one.start, one.end))
 
 
 HEADINGS = (

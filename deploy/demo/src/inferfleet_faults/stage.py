@@ -125,26 +125,13 @@ class Stage:
         act_on(node, NodeAct.START)
         self.untaint(node)
 
-    def in_flight(self, pod: Pod) -> int:
-        """What a worker itself says to have in flight."""
-        return self._load(pod)[0]
-
     def await_busy(self, pods: list[Pod]) -> None:
         """Wait until one of them has a long stream under way that began just now."""
 
         def busy() -> bool | None:
-            return any(tokens in YOUNG for _, tokens in map(self._load, pods)) or None
+            return any(tokens in YOUNG for tokens in map(tokens_in_flight, pods)) or None
 
         eventually("a young stream on the node that goes", busy, seconds=120, every=0.2)
-
-    def _load(self, pod: Pod) -> tuple[int, int]:
-        """Requests in flight and their tokens so far; none where nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://{pod.ip}:8001/state", timeout=5) as answer:
-                held = json.load(answer)["in_flight"]
-        except OSError:
-            return 0, 0
-        return int(held["requests"]), int(held["tokens"])
 
     def kill_the_operator(self) -> str:
         """SIGKILL the leading operator's container; says whose."""
@@ -153,6 +140,15 @@ class Stage:
         arguments = ("delete", "pod", leader, "--grace-period=0", "--force", "-n", OPERATOR_NAMESPACE)
         self.scene.kube.kubectl(*arguments)
         return f"{leader} killed"
+
+
+def tokens_in_flight(pod: Pod) -> int:
+    """The tokens so far of what a worker has in flight; none where nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://{pod.ip}:8001/state", timeout=5) as answer:
+            return int(json.load(answer)["in_flight"]["tokens"])
+    except OSError:
+        return 0
 
 
 def hog(node: str, gpus: int, name: str) -> dict[str, Any]:

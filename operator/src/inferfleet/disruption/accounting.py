@@ -16,6 +16,7 @@ from inferfleet.values import (
     Account,
     DrainCause,
     EngineSample,
+    Heard,
     Interruption,
     InterruptionKind,
     LastWords,
@@ -46,15 +47,18 @@ class Books:
     workers: Sequence[Worker]
     interruptions: Mapping[str, Interruption]
     last_words: Sequence[LastWords] = ()
+    heard: Sequence[Heard] = ()
 
 
 def settle(books: Books) -> tuple[Losses, tuple[Account, ...]]:
     """Requests lost since the last pass by cause, and the accounts for the next one."""
     ended = {(words.worker, words.instance): words for words in books.last_words}
+    heard = {(news.worker, news.instance): news for news in books.heard}
     present = {worker.name: worker for worker in books.workers}
+    accounts = [_heed(one, heard.get((one.worker, one.instance))) for one in books.accounts]
     lost: Counter[LossCause] = Counter()
     running: dict[str, Account] = {}
-    for account in books.accounts:
+    for account in accounts:
         words = ended.get((account.worker, account.instance))
         if words is not None:
             _count(lost, account, words.lost)
@@ -76,6 +80,13 @@ def settle(books: Books) -> tuple[Losses, tuple[Account, ...]]:
         if known is not None:
             kept.append(_due_to(known, present[name], books.interruptions))
     return tuple((cause, lost[cause]) for cause in LossCause if lost[cause]), tuple(kept)
+
+
+def _heed(account: Account, news: Heard | None) -> Account:
+    """The account with what was in flight when its engine was last heard, which is later than a look."""
+    if news is None or news.at <= account.at or news.in_flight == account.in_flight:
+        return account
+    return replace(account, in_flight=news.in_flight)
 
 
 def add_losses(known: Losses, new: Losses) -> Losses:

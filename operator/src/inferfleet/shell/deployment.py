@@ -207,6 +207,7 @@ class DeploymentLoop:
             pool_specs=views.pool_specs(),
             gpus_taken=views.gpus_taken(),
             samples=self._all.signals.samples(self._key),
+            heard=self._all.signals.heard(self._key),
             model=model,
             model_problem=model_problem,
             spec_problem=reading.problem,

@@ -12,11 +12,12 @@ from typing import Final, Never, Protocol, Self
 from inferfleet.shell.kinds import DeploymentRecord
 from inferfleet.shell.settings import MetricsSource, Settings
 from inferfleet.shell.views import Views, Wakes
+from inferfleet.telemetry.listen import Listener
 from inferfleet.telemetry.metrics import Metrics
 from inferfleet.telemetry.scrape import Scraper
 from inferfleet.telemetry.source import Newest, Source, Target
 from inferfleet.telemetry.workers import WorkerClient
-from inferfleet.values import EngineSample, Reason, labels
+from inferfleet.values import EngineSample, Heard, Reason, labels
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Signals:
     """The source of samples that was chosen; `waker` is None without a Prometheus."""
 
     source: Source
+    listener: Listener
     waker: Waker | None
 
     @classmethod
@@ -60,8 +62,9 @@ class Signals:
         source: Source = Scraper(
             workers.sample, targets, wakes.wake, interval_seconds=pace, count_failure=failed
         )
+        listener = Listener(workers.news, views.targets, interval_seconds=pace)
         if settings.prometheus_url is None:
-            return cls(source, None)
+            return cls(source, listener, None)
         from inferfleet.telemetry import prometheus as through  # noqa: PLC0415 - optional, and 20 MiB
 
         prometheus = through.Prometheus(settings.prometheus_url, settings.prometheus_token_file)
@@ -71,11 +74,15 @@ class Signals:
             )
             source = Newest(seen, source)
         waker = through.Waker(prometheus, lambda: sleepers(views), wakes.wake, interval_seconds=pace)
-        return cls(source, waker)
+        return cls(source, listener, waker)
 
     def samples(self, deployment: str) -> tuple[EngineSample, ...]:
         """The newest sample of each of a deployment's workers, by worker."""
         return self.source.samples(deployment)
+
+    def heard(self, deployment: str) -> tuple[Heard, ...]:
+        """The last word of each of a deployment's engines about what it has in flight."""
+        return self.listener.heard(deployment)
 
     def wakes(self, record: DeploymentRecord, now: float) -> bool:
         """Whether somebody wants this deployment to have a replica."""
@@ -93,6 +100,7 @@ class Signals:
         """Keep all of it current."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.source.run())
+            group.create_task(self.listener.run())
             if self.waker:
                 group.create_task(self.waker.run())
         raise AssertionError("sources never end")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -17,6 +18,7 @@ from inferfleet_wire import (
     SIDE_PORT,
     STATE_PATH,
     DrainRequest,
+    Known,
     State,
     WireError,
     authorization,
@@ -25,8 +27,10 @@ from inferfleet_wire import (
 SCRAPE_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 2.0
 DRAIN_SECONDS: Final = 3.0
-# A look takes two, and a drain never waits for one.
-CONNECTIONS: Final = 320
+# A look takes two, listening one, and a drain never waits for one.
+CONNECTIONS: Final = 720
+# How long a worker without news is listened to: nothing on the way gives up a silent connection so soon.
+NEWS_SECONDS: Final = 20.0
 
 
 class WorkerClient:
@@ -50,6 +54,15 @@ class WorkerClient:
         metrics, gate = await asyncio.gather(self._metrics(ip), self._gate(ip))
         return combine(worker, at, metrics, gate)
 
+    async def news(self, ip: str, in_flight: int | None) -> State | None:
+        """A worker's state once it has another number of requests in flight, or none has come for a while.
+
+        At once where None is known of it; None when it does not answer with sense.
+        """
+        if in_flight is None:
+            return await self._state(ip)
+        return await self._state(ip, Known(in_flight, NEWS_SECONDS).to_query(), SCRAPE_SECONDS + NEWS_SECONDS)
+
     async def announce(self, action: AnnounceDrain, token: str = "") -> None:
         """Tell a worker that it drains; raises aiohttp.ClientError or TimeoutError when it cannot be told."""
         request = DrainRequest(action.drain.cause.value, action.drain.deadline, action.settle_seconds)
@@ -65,16 +78,24 @@ class WorkerClient:
         return None if text is None else read_engine_metrics(text)
 
     async def _gate(self, ip: str) -> GateMetrics | None:
-        text = await self._get(f"http://{_host(ip)}:{self._side_port}{STATE_PATH}")
+        state = await self._state(ip)
+        return None if state is None else read_gate_metrics(state)
+
+    async def _state(
+        self, ip: str, query: Mapping[str, str] | None = None, seconds: float = SCRAPE_SECONDS
+    ) -> State | None:
+        text = await self._get(f"http://{_host(ip)}:{self._side_port}{STATE_PATH}", query, seconds)
         try:
-            return None if text is None else read_gate_metrics(State.from_json(text))
+            return None if text is None else State.from_json(text)
         except WireError:
             return None
 
-    async def _get(self, url: str) -> str | None:
+    async def _get(
+        self, url: str, query: Mapping[str, str] | None = None, seconds: float = SCRAPE_SECONDS
+    ) -> str | None:
         try:
-            timeout = aiohttp.ClientTimeout(total=SCRAPE_SECONDS, sock_connect=CONNECT_SECONDS)
-            async with self._open().get(url, timeout=timeout) as answer:
+            timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+            async with self._open().get(url, params=query, timeout=timeout) as answer:
                 return await answer.text() if answer.ok else None
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError):
             return None

@@ -184,6 +184,16 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """What an engine had in flight when its gate was last heard; also of workers that are silent or gone."""
+
+    worker: str
+    instance: str
+    at: float
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
 class LastWords:
     """What an engine had lost in all when it ended, as its supervisor left it behind."""
 

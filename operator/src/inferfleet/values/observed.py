@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from inferfleet.values.actions import Action
 from inferfleet.values.fleet import (
     Account,
+    Heard,
     Interruption,
     LastWords,
     LossCause,
@@ -76,6 +77,7 @@ class Observed:
     spec_problem: Reason | None = None
     memory: Memory = field(default_factory=Memory)
     view_stale: Reason | None = None
+    heard: tuple[Heard, ...] = ()
     last_words: tuple[LastWords, ...] = ()
     wake: bool = False
     spec_known: bool = True
