@@ -74,6 +74,8 @@ def test_a_drain_request_arrives_as_it_was_sent(request: DrainRequest) -> None:
     ("body", "complaint"),
     [
         ("", "not JSON"),
+        pytest.param("[" * 200_000, "not JSON", id="nested without end"),
+        (b"\xff", "not JSON"),
         ("[]", "must be an object"),
         ('{"cause": "x"}', "version None, this side understands 1"),
         ('{"version": 2, "cause": "x"}', "version 2, this side understands 1"),
@@ -90,7 +92,7 @@ def test_a_drain_request_arrives_as_it_was_sent(request: DrainRequest) -> None:
     ],
 )
 def test_a_drain_request_that_cannot_be_understood_is_refused_with_the_field(
-    body: str, complaint: str
+    body: str | bytes, complaint: str
 ) -> None:
     with pytest.raises(WireError, match=complaint):
         DrainRequest.from_json(body)

@@ -22,7 +22,7 @@ def parse(text: str | bytes, what: str) -> Mapping[str, Any]:
     """The object in `text`, once its version is one that this side understands."""
     try:
         data = json.loads(text)
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise WireError(f"{what} is not JSON: {error}") from error
     fields = as_object(data, what)
     version = fields.get("version")
