@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from inferfleet.scaling import Scope, decide
+from inferfleet import scaling
+from inferfleet.scaling import Scope, newest
 from inferfleet.values import (
     AutoscalingSpec,
     CapacityType,
@@ -79,8 +80,14 @@ def fleet(count: int, starting: int = 0) -> tuple[Worker, ...]:
 
 def scope(workers: tuple[Worker, ...], samples: tuple[EngineSample, ...], **changes: object) -> Scope:
     """What scaling looks at."""
-    base = Scope(spec=SPEC, staying=workers, samples=samples, layout=LAYOUT)
+    base = Scope(spec=SPEC, staying=workers, samples=newest({}, samples), layout=LAYOUT)
     return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def decide(seen: Scope, memory: ScalingMemory, now: float) -> tuple[ScalingDecision, ScalingMemory]:
+    """Decide on the new samples and on those that are remembered, as a pass does."""
+    heard = newest(memory.samples, seen.samples.values())
+    return scaling.decide(replace(seen, samples=heard), memory, now)
 
 
 def settled(desired: int) -> ScalingMemory:

@@ -6,12 +6,12 @@ repeated, skipped or cut off does no harm; where nothing changed it plans nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from inferfleet import capacity, conditions, disruption, planning, scaling
 from inferfleet.disruption import Scene
-from inferfleet.layouts import Choice, choose, revision_of
+from inferfleet.layouts import choose, revision_of
 from inferfleet.supply import Demand, Fleet, Supply, divide, supply
 from inferfleet.values import (
     Account,
@@ -44,7 +44,8 @@ CALM_LOOK_SECONDS = 5.0
 def plan(observed: Observed, now: float) -> Plan:
     """Decide everything for one deployment as of `now`."""
     spec = observed.spec
-    samples = scaling.fresh_samples(observed.memory.scaling.samples, observed.samples, now)
+    heard = scaling.newest(observed.memory.scaling.samples, observed.samples)
+    samples = scaling.fresh(heard, now)
     sights = disruption.Sights(
         observed.nodes,
         observed.workers,
@@ -62,17 +63,17 @@ def plan(observed: Observed, now: float) -> Plan:
     )
     pools = capacity.with_prices(found_pools, observed.prices)
     choice = choose(observed, pools)
-    remembered = _scaling_memory(observed, choice)
     scene = Scene(spec, choice.layout, choice.revision, samples, now, {i.node: i for i in interruptions})
     fleet = divide(observed.workers, scene)
-    sized, _ = _corrected(choice.layout, spec.workload, samples)
-    decision, memory = _scale(observed, _for_requests(observed, sized, pools), fleet, remembered, now)
+    sizes = [sample.kv_cache_tokens for sample in samples.values() if sample.kv_cache_tokens]
+    sized, size_drift = _corrected(choice.layout, spec.workload, kv_cache_tokens=min(sizes, default=None))
+    decision, memory = _scale(observed, heard, _for_requests(observed, sized, pools), fleet, scene)
     given = supply(Demand(observed, choice, pools, fleet, decision, scene))
     protections, idle_since = _protect(observed, scene)
     lost, accounts = _settle(observed, samples, scene)
     silent = disruption.find_silent(given.fleet.staying, accounts, now)
     actions = (*_act(observed, given, decision, scene, silent), *protections)
-    measured, drift = _corrected(choice.layout, spec.workload, samples, memory.busy_tokens_per_second)
+    measured, pace_drift = _corrected(sized, spec.workload, tokens_per_second=memory.busy_tokens_per_second)
     purchase = planning.expect_purchase(
         [worker for worker in given.fleet.staying if worker.unschedulable],
         pools,
@@ -81,7 +82,9 @@ def plan(observed: Observed, now: float) -> Plan:
         now,
     )
     said = conditions.judge(
-        conditions.Findings(observed, choice, given, decision, interruptions, measured, drift, purchase)
+        conditions.Findings(
+            observed, choice, given, decision, interruptions, measured, (*size_drift, *pace_drift), purchase
+        )
     )
     changed = observed.memory.scaling.desired not in {None, decision.desired}
     gpus = choice.layout.gpus_per_replica if choice.layout else 0
@@ -141,9 +144,9 @@ def _usable_nodes(observed: Observed, interruptions: Sequence[Interruption]) -> 
     return tuple(replace(n, unschedulable=True) if n.name in going else n for n in observed.nodes)
 
 
-def _scaling_memory(observed: Observed, choice: Choice) -> ScalingMemory:
+def _scaling_memory(observed: Observed, revision: str | None) -> ScalingMemory:
     """What one replica was seen to do is worth nothing for another layout."""
-    if observed.memory.revision in {None, choice.revision}:
+    if observed.memory.revision in {None, revision}:
         return observed.memory.scaling
     return replace(
         observed.memory.scaling,
@@ -154,26 +157,26 @@ def _scaling_memory(observed: Observed, choice: Choice) -> ScalingMemory:
 
 
 def _scale(
-    observed: Observed, layout: Layout | None, fleet: Fleet, memory: ScalingMemory, now: float
+    observed: Observed, heard: Mapping[str, EngineSample], layout: Layout | None, fleet: Fleet, scene: Scene
 ) -> tuple[ScalingDecision, ScalingMemory]:
     """Scale on who can be hoped for: what found no node or cannot start in time is no capacity on its way."""
     hopeful = tuple(
         worker
         for worker in fleet.staying
-        if worker.failure is None and not capacity.is_stuck(worker, observed.spec.capacity, now)
+        if worker.failure is None and not capacity.is_stuck(worker, observed.spec.capacity, scene.now)
     )
     scope = scaling.Scope(
         spec=observed.spec.autoscaling,
         staying=hopeful,
         leaving=fleet.leaving,
-        samples=observed.samples,
+        samples=heard,
         layout=layout,
         objectives=observed.spec.objectives,
         workload=observed.spec.workload,
         wake=observed.wake,
         paused=observed.spec.paused or not observed.spec_known,
     )
-    return scaling.decide(scope, memory, now)
+    return scaling.decide(scope, _scaling_memory(observed, scene.revision), scene.now)
 
 
 def _act(
@@ -198,7 +201,8 @@ def _act(
 def _corrected(
     layout: Layout | None,
     workload: Workload,
-    samples: Mapping[str, EngineSample],
+    *,
+    kv_cache_tokens: int | None = None,
     tokens_per_second: float | None = None,
 ) -> tuple[Layout | None, tuple[Reason, ...]]:
     """The layout with what the running engines report in place of estimates, and how far they are off.
@@ -207,8 +211,7 @@ def _corrected(
     """
     if layout is None:
         return None, ()
-    sizes: Iterable[int] = (s.kv_cache_tokens for s in samples.values() if s.kv_cache_tokens)
-    return planning.correct(layout, workload, min(sizes, default=None), tokens_per_second)
+    return planning.correct(layout, workload, kv_cache_tokens, tokens_per_second)
 
 
 def _for_requests(observed: Observed, layout: Layout | None, pools: Sequence[Pool]) -> Layout | None:

@@ -49,6 +49,8 @@ class Fleet:
 
     def without(self, departures: Sequence[Departure]) -> Fleet:
         """The fleet after these leave as well."""
+        if not departures:
+            return self
         gone = {departure.worker.name for departure in departures}
         return Fleet(
             (*self.departures, *departures),
@@ -233,6 +235,8 @@ def _wished(demand: Demand, allocation: Allocation, rollout: Rollout) -> tuple[D
 
 def _surplus(demand: Demand, allocation: Allocation, staying: Sequence[Worker]) -> tuple[Worker, ...]:
     """Whom a scale-down or a changed mix takes: what does not serve at once, the rest while enough serve."""
+    if not allocation.surplus:
+        return ()
     victims = disruption.choose_victims(
         [worker for worker in staying if worker.revision == demand.choice.revision],
         disruption.Victims(

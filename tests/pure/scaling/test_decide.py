@@ -8,9 +8,22 @@ from math import inf, nan
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scaling_cases import AT_ONCE, NOW, SPEC, each, fleet, sample, scope, settled, steady, walk, worker
+from scaling_cases import (
+    AT_ONCE,
+    NOW,
+    SPEC,
+    decide,
+    each,
+    fleet,
+    sample,
+    scope,
+    settled,
+    steady,
+    walk,
+    worker,
+)
 
-from inferfleet.scaling import Scope, decide
+from inferfleet.scaling import Scope
 from inferfleet.scaling.pace import append, values_within
 from inferfleet.values import AutoscalingMode, EngineSample, Objectives, ScalingDecision, ScalingMemory
 

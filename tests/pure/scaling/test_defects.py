@@ -7,9 +7,21 @@ from math import nan
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scaling_cases import AT_ONCE, NOW, SPEC, each, fleet, sample, scope, settled, steady, walk, worker
+from scaling_cases import (
+    AT_ONCE,
+    NOW,
+    SPEC,
+    decide,
+    each,
+    fleet,
+    sample,
+    scope,
+    settled,
+    steady,
+    walk,
+    worker,
+)
 
-from inferfleet.scaling import decide
 from inferfleet.values import Buckets
 
 

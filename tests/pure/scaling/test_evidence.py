@@ -11,9 +11,9 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scaling_cases import LAYOUT, NOW, SPEC, fleet, sample, scope, settled, steady, worker
+from scaling_cases import LAYOUT, NOW, SPEC, decide, fleet, sample, scope, settled, steady, worker
 
-from inferfleet.scaling import decide, fresh_samples
+from inferfleet.scaling import fresh, newest
 from inferfleet.scaling.capacity import learn_request
 from inferfleet.scaling.evidence import Load, with_room
 from inferfleet.scaling.flows import growth, record, within
@@ -84,8 +84,8 @@ def test_without_counters_of_requests_arrivals_and_what_is_inside_stand_in() -> 
 
 def test_the_newest_word_is_kept_and_fresh_only_for_a_while() -> None:
     old, new = sample("w0", NOW - 16), sample("w0", NOW)
-    assert fresh_samples({"w0": old}, (new,), NOW) == {"w0": new}
-    assert fresh_samples({"w0": old}, (), NOW) == {}
+    assert newest({"w0": old}, (new,)) == {"w0": new}
+    assert fresh({"w0": old, "w1": new}, NOW) == {"w1": new}
     _, memory = decide(scope(fleet(1), (old,)), ScalingMemory(), NOW)
     assert memory.samples == {"w0": old}, "the last word of a silent worker"
 

@@ -7,9 +7,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from scaling_cases import SPEC, each, fleet, scope, settled
+from scaling_cases import SPEC, decide, each, fleet, scope, settled
 
-from inferfleet.scaling import decide
 from inferfleet.scaling.schedules import bounds
 from inferfleet.values import Schedule
 

@@ -13,6 +13,8 @@ POOL_SOURCE = "GPUPool"
 
 def with_prices(pools: Sequence[Pool], prices: Sequence[Price]) -> tuple[Pool, ...]:
     """The pools with the stated prices: that of an offer's zone, else that for any zone."""
+    if not prices:
+        return tuple(pools)
     stated = {(price.accelerator, price.capacity_type, price.zone): price for price in prices}
     return tuple(
         replace(pool, offers=tuple(_priced(offer, pool.accelerator.name, stated) for offer in pool.offers))

@@ -138,12 +138,11 @@ def _notices(
     workers: Sequence[Worker], samples: Mapping[str, EngineSample], now: float
 ) -> Iterable[Interruption]:
     """What workers read from the cloud's metadata about the machine under them."""
-    for worker in workers:
-        sample, node = samples.get(worker.name), worker.leader.node
-        if sample is None or node is None:
-            continue
-        for kind, deadline, source in sample.notices:
-            yield Interruption(_kind(kind), node, now, deadline, f"worker {worker.name}: {source}")
+    told = {name: sample.notices for name, sample in samples.items() if sample.notices}
+    for worker in workers if told else ():
+        if (node := worker.leader.node) is not None:
+            for kind, deadline, source in told.get(worker.name, ()):
+                yield Interruption(_kind(kind), node, now, deadline, f"worker {worker.name}: {source}")
 
 
 def _kind(text: str) -> InterruptionKind:

@@ -43,17 +43,16 @@ AT_ONCE = frozenset({DrainCause.SCALE_DOWN, DrainCause.ROLLOUT})
 
 def put_into_service(staying: Iterable[Worker], silent: frozenset[str] = frozenset()) -> tuple[Action, ...]:
     """Set the readiness gate of whoever can serve and stays; the leader's once its whole group can."""
-    actions: list[Action] = []
-    for worker in staying:
-        shut = [pod for pod in worker.pods if pod.serving is not True]
-        if not shut or worker.name in silent:
-            continue
-        whole = all(pod.containers_ready for pod in worker.pods)
-        for pod in shut:
-            if pod.containers_ready and (whole or pod is not worker.leader):
-                reason = Reason("ReadyToServe", "the engine answers and the worker stays")
-                actions.append(SetServing(pod.name, pod.uid, serving=True, reason=reason))
-    return tuple(actions)
+    reason = Reason("ReadyToServe", "the engine answers and the worker stays")
+    return tuple(
+        [
+            SetServing(pod.name, pod.uid, serving=True, reason=reason)
+            for worker in staying
+            for pod in worker.pods
+            if pod.serving is not True and pod.containers_ready and worker.name not in silent
+            if pod is not worker.leader or all(each.containers_ready for each in worker.pods)
+        ]
+    )
 
 
 def drain(
@@ -118,9 +117,10 @@ def _kept(prompt: Sequence[str], missing: int, scene: Scene) -> set[str]:
 
     One that heard of the notice itself does not wait for us: it refuses within seconds.
     """
+    if missing <= 0:
+        return set()
     told = {name for name, sample in scene.samples.items() if sample.notices}
-    able = [name for name in prompt if name not in told]
-    return set(able[-missing:]) if missing > 0 else set()
+    return set([name for name in prompt if name not in told][-missing:])
 
 
 def _is_due(drain: Drain, scene: Scene) -> bool:

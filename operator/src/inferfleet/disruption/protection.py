@@ -24,18 +24,15 @@ def protect(
     Silence is no evidence of idleness, and a worker that still starts would only have to start again.
     """
     known = dict(idle_since)
-    idle = {worker.name: known.get(worker.name, now) for worker in workers if _is_idle(worker, samples)}
+    idle: dict[str, float] = {}
     actions = []
     for worker in workers:
-        since = idle.get(worker.name)
-        wanted = since is None or (worker.leader.protected and now - since < IDLE_SECONDS)
+        sample, wanted = samples.get(worker.name), True
+        if worker.ready and sample and not (sample.in_flight or sample.running or sample.waiting):
+            since = idle[worker.name] = known.get(worker.name, now)
+            wanted = worker.leader.protected and now - since < IDLE_SECONDS
         for pod in worker.pods:
             if pod.protected is not wanted and pod.deleted_at is None:
                 reason = _BUSY if wanted else _IDLE
                 actions.append(ProtectPod(pod.name, pod.uid, protect=wanted, reason=reason))
     return tuple(actions), tuple(sorted(idle.items()))
-
-
-def _is_idle(worker: Worker, samples: Mapping[str, EngineSample]) -> bool:
-    sample = samples.get(worker.name)
-    return worker.ready and sample is not None and not (sample.in_flight or sample.running or sample.waiting)

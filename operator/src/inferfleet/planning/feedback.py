@@ -55,7 +55,6 @@ def correct(
                 )
             )
         prediction = replace(prediction, concurrency=_concurrency(layout, workload, kv_cache_tokens))
-        layout = replace(layout, kv_cache_tokens=kv_cache_tokens)
     if tokens_per_second:
         predicted = prediction.tokens_per_second
         if _drifts(tokens_per_second, predicted):
@@ -73,7 +72,8 @@ def correct(
             else 0.0,
             dollars_per_million_tokens=prediction.dollars_per_million_tokens * predicted / tokens_per_second,
         )
-    return replace(layout, prediction=prediction), tuple(reasons)
+    holds = kv_cache_tokens or layout.kv_cache_tokens
+    return replace(layout, prediction=prediction, kv_cache_tokens=holds), tuple(reasons)
 
 
 def repredict(

@@ -37,13 +37,14 @@ from inferfleet.values import (
 class Scope:
     """What scaling looks at. Leaving workers are no capacity, but their tokens are load.
 
+    `samples` are the newest sane ones by worker, those that are remembered included (`flows.newest`).
     `layout` predicts for the `workload`, which is the mean request until the engines report their own.
     """
 
     spec: AutoscalingSpec
     staying: tuple[Worker, ...]
     leaving: tuple[Worker, ...] = ()
-    samples: tuple[EngineSample, ...] = ()
+    samples: Mapping[str, EngineSample] = field(default_factory=dict)
     layout: Layout | None = None
     wake: bool = False
     paused: bool = False
@@ -96,11 +97,10 @@ def _current(scope: Scope, memory: ScalingMemory) -> int:
 def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, ScalingMemory]:
     """Take in the new samples: what went through, what that teaches, what is foreseen."""
     workers = (*scope.staying, *scope.leaving)
-    before, after = memory.samples, flows.newest(memory.samples, scope.samples)
-    passed, news = flows.record(memory.flows, before, after, workers, scope.spec.target_queue_per_replica)
-    memory = _remember(scope, memory, after, passed, now)
+    busy_queue, fresh = scope.spec.target_queue_per_replica, flows.fresh(scope.samples, now)
+    passed, news = flows.record(memory.flows, memory.samples, scope.samples, workers, busy_queue)
+    memory = _remember(scope, memory, passed, now)
     memory = capacity.learn_request(memory, passed, news)
-    fresh = flows.fresh(after, now)
     memory = spread.learn(memory, scope.staying, fresh, news)
     seen = latency.judge(passed, scope.objectives, memory.served_since)
     predicted = scope.layout.prediction.tokens_per_second if scope.layout else 0.0
@@ -119,13 +119,7 @@ def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, Scalin
     return _foresee(load, memory, now)
 
 
-def _remember(
-    scope: Scope,
-    memory: ScalingMemory,
-    newest: Mapping[str, EngineSample],
-    passed: flows.Flows,
-    now: float,
-) -> ScalingMemory:
+def _remember(scope: Scope, memory: ScalingMemory, passed: flows.Flows, now: float) -> ScalingMemory:
     """Keep the newest sample of whoever exists, however old: it tells what a dead worker takes along."""
     workers = (*scope.staying, *scope.leaving)
     names = {worker.name for worker in workers}
@@ -133,7 +127,7 @@ def _remember(
     served = sum(worker.ready for worker in scope.staying)
     return replace(
         memory,
-        samples={name: newest[name] for name in sorted(newest) if name in names},
+        samples={name: scope.samples[name] for name in sorted(scope.samples) if name in names},
         flows=passed,
         starting=starting,
         cold_starts=took,

@@ -52,13 +52,6 @@ def newest(known: Mapping[str, EngineSample], new: Iterable[EngineSample]) -> di
     return found
 
 
-def fresh_samples(
-    known: Mapping[str, EngineSample], new: Iterable[EngineSample], now: float
-) -> dict[str, EngineSample]:
-    """The newest sane sample of each worker, without those that are stale."""
-    return fresh(newest(known, new), now)
-
-
 def fresh(samples: Mapping[str, EngineSample], now: float) -> dict[str, EngineSample]:
     """Those of `samples` that are not stale."""
     since = now - STALE_SECONDS

@@ -19,6 +19,8 @@ def watch(memory: ScalingMemory, workers: Sequence[Worker]) -> tuple[frozenset[s
     """
     starting = frozenset(worker.name for worker in workers if worker.leader.serving is None)
     waiting = memory.starting | starting
+    if not waiting:
+        return waiting, memory.cold_starts
     served = [worker for worker in workers if worker.ready and worker.name in waiting]
     left = {worker.name for worker in workers if not worker.ready}
     took = [_seconds(worker) for worker in sorted(served, key=lambda worker: worker.name)]

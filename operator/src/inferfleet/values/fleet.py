@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from typing import NamedTuple
 
 from inferfleet.values.hardware import CapacityType
 from inferfleet.values.reason import Reason
@@ -41,9 +42,11 @@ class Drain:
     deadline: float | None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class OfferKey:
-    """The offer that a worker was placed on; the zone is empty where any will do."""
+class OfferKey(NamedTuple):
+    """The offer that a worker was placed on; the zone is empty where any will do.
+
+    A tuple, for a pass counts all workers by it, and a dataclass's hash is a call of Python's.
+    """
 
     pool: str
     capacity_type: CapacityType

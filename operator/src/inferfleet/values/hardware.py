@@ -80,8 +80,12 @@ class Node:
     unschedulable: bool = False
     deleted_at: float | None = None
     taints: tuple[Taint, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
-    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        # what was found of all nodes is kept by them, so that each is hashed in every pass
+        return hash((self.name, self.uid))
 
     @property
     def ready(self) -> bool:
