@@ -62,6 +62,10 @@ bench: sync ## Measure: cluster start, planner, operator footprint, signals, the
 bench-live: sync ## Measure: ten minutes of load on real engines, our scaling and a real HPA side by side
 	$(PY) benchmarks/live/run.py $(LIVE)
 
+.PHONY: bench-hundreds
+bench-hundreds: sync ## Measure: scaling to hundreds of replicas and back, an engine process each (root, ten minutes)
+	$(PY) benchmarks/hundreds.py $(HUNDREDS)
+
 .PHONY: scorecard
 scorecard: sync ## Simulate every control law on every load, and every mix of spot (half an hour of one core)
 	$(PY) benchmarks/scorecard/scorecard.py

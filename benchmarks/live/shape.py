@@ -38,6 +38,13 @@ SHAPES = {
         Phase("ramp", 150, 0.2, 2.2),
         Phase("end", 30, 0.2, 0.2),
     ),
+    "hundreds": (
+        Phase("calm", 45, 6, 6),
+        Phase("step", 105, 60, 60),
+        Phase("ramp", 150, 60, 200),
+        Phase("top", 60, 200, 200),
+        Phase("low", 210, 10, 10),
+    ),
 }
 
 

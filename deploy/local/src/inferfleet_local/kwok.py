@@ -33,6 +33,9 @@ PORTS = (
 # nothing that believes in these pods ever talks to somebody else's machine.
 UNREACHABLE = "225.0.0.1/16"
 
+# Pods with this annotation are none of kwok's: whoever makes them plays their kubelet.
+OTHERS_PLAY = {"kwok.x-k8s.io/status": "custom"}
+
 
 @dataclass(frozen=True, slots=True)
 class KwokCluster:
@@ -77,7 +80,10 @@ def configuration(where: Places, programs: Programs, ports: Mapping[str, int]) -
         "kube-apiserver": {"enable-aggregator-routing": "true"},
         "kube-controller-manager": {"leader-elect": "false"},
         "kube-scheduler": {"leader-elect": "false"},
-        "kwok-controller": {"cidr": UNREACHABLE},
+        "kwok-controller": {
+            "cidr": UNREACHABLE,
+            "disregard-status-with-annotation-selector": ",".join(map("=".join, OTHERS_PLAY.items())),
+        },
     }
     return {
         "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
