@@ -12,8 +12,8 @@ import asyncio
 import subprocess
 import time
 from collections import deque
-from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from inferfleet.cluster.client import STRATEGIC_PATCH, ApiFailure, ApiServer
+from inferfleet.cluster.client import STRATEGIC_PATCH, TRANSIENT, ApiFailure, ApiServer
 from inferfleet.cluster.informer import Informer, Kind
 from inferfleet.cluster.resources import PODS
 from inferfleet.values import labels
@@ -222,7 +222,8 @@ class Kubelet:
             await web.TCPSite(runner, address(number), SIDE_PORT).start()
             self.engines[address(number)] = engine
             self.looks.append(engine.looks)
-            await self._tell(pod, _running(address(number)))
+            ip = address(number)
+            await self._tell(pod, {"ContainersReady": False}, phase="Running", podIP=ip, podIPs=[{"ip": ip}])
             await self._tend(pod, engine, number)
         finally:
             engine.process.kill()
@@ -230,9 +231,8 @@ class Kubelet:
             self.engines.pop(address(number), None)
             await runner.cleanup()
             self._free.append(number)
-        await self._unless_it_moved_on(
-            self._api.delete(PODS.path(self._namespace, pod.name), uid=pod.uid, grace_seconds=0)
-        )
+        path = PODS.path(self._namespace, pod.name)
+        await self._write(lambda: self._api.delete(path, uid=pod.uid, grace_seconds=0))
 
     def _start(self, pod: Pod, number: int) -> Engine:
         gate = Gate()
@@ -250,26 +250,16 @@ class Kubelet:
         told = [
             part for pair in zip(words[::2], words[1::2], strict=True) if pair[0] in KNOWN for part in pair
         ]
-        process = subprocess.Popen(
-            [
-                self._program,
-                "--model",
-                model,
-                "--port",
-                str(FIRST_PORT + number),
-                "--force-dummy-tokenizer",
-                *told,
-            ],
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        known = ["--model", model, "--port", str(FIRST_PORT + number), "--force-dummy-tokenizer", *told]
+        quiet = subprocess.DEVNULL
+        process = subprocess.Popen([self._program, *known], env=self._environment, stdout=quiet, stderr=quiet)
         return Engine(process, worker, gate)
 
     async def _tend(self, pod: Pod, engine: Engine, number: int) -> None:
         """Probe and report until the engine has ended; the worker says when it is to be stopped."""
         told, leaving, changed = None, False, self._changed[pod.name]
         while engine.process.poll() is None:
+            changed.clear()
             now = self._informer.view.items.get((self._namespace, pod.name))
             if not now or now.uid != pod.uid:
                 return
@@ -283,9 +273,9 @@ class Kubelet:
             well = not engine.worker.state().not_ready_reason
             if told != (said := (well, well and now.serving)):
                 told = said
-                await self._tell(pod, {"ContainersReady": said[0], "Ready": said[1]})
-            changed.clear()
-            await _wait(changed, TICK_SECONDS)
+                await self._tell(pod, dict(zip(("ContainersReady", "Ready"), said, strict=True)))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), TICK_SECONDS)
 
     async def _health_problem(self, port: int) -> str:
         try:
@@ -294,47 +284,26 @@ class Kubelet:
         except (aiohttp.ClientError, TimeoutError) as error:
             return f"the engine does not answer: {type(error).__name__}"
 
-    async def _tell(self, pod: Pod, status: Mapping[str, Any]) -> None:
-        """Write to the pod's status; plain truths are conditions."""
-        truths = {name: value for name, value in status.items() if isinstance(value, bool)}
-        conditions = [
-            {"type": name, "status": str(value), "lastTransitionTime": _now()}
-            for name, value in truths.items()
+    async def _tell(self, pod: Pod, truths: Mapping[str, bool], **status: Any) -> None:
+        """Write conditions, and what else is told, to the pod's status."""
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        status["conditions"] = [
+            {"type": name, "status": str(truth), "lastTransitionTime": now} for name, truth in truths.items()
         ]
-        body = {name: value for name, value in status.items() if name not in truths} | {
-            "conditions": conditions
-        }
         path = PODS.path(self._namespace, pod.name, "status")
-        await self._unless_it_moved_on(
-            self._api.patch(path, {"metadata": {"uid": pod.uid}, "status": body}, kind=STRATEGIC_PATCH)
-        )
+        body = {"metadata": {"uid": pod.uid}, "status": status}
+        await self._write(lambda: self._api.patch(path, body, kind=STRATEGIC_PATCH))
 
-    @staticmethod
-    async def _unless_it_moved_on(write: Awaitable[object]) -> None:
-        try:
-            await write
-        except ApiFailure as failure:
-            if not failure.moved_on:
-                raise
-
-
-def _running(ip: str) -> dict[str, Any]:
-    return {
-        "phase": "Running",
-        "podIP": ip,
-        "podIPs": [{"ip": ip}],
-        "Initialized": True,
-        "ContainersReady": False,
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
+    async def _write(self, write: Callable[[], Awaitable[object]]) -> None:
+        """Write until it is done or the pod is another one by now: kubelets do not give up."""
+        while True:
+            try:
+                await write()
+            except ApiFailure as failure:
+                if failure.moved_on:
+                    return
+            except TRANSIENT:
+                pass
+            else:
+                return
+            await asyncio.sleep(TICK_SECONDS)

@@ -13,15 +13,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import resource
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Never
@@ -29,8 +28,9 @@ from typing import Any, Never
 import aiohttp
 from hollow import Kubelet, addresses
 from live.replay import PATIENCE_SECONDS, Record, ask
-from live.shape import Phase, Request, Shape
-from operator_footprint import PORT, TICKS_PER_SECOND, Reading, alive, read, scrape, wait
+from live.shape import Request, Shape
+from operator_footprint import PORT, TICKS_PER_SECOND, alive, read, scrape, wait
+from phases import OBJECTIVE_ITL, OBJECTIVE_TTFT, Look, Mark, Seen, report
 from pretend import Kubectl, deployment, node, operator, prepare
 
 from inferfleet.cluster.client import ApiServer, load_configuration
@@ -46,12 +46,11 @@ from inferfleet_wire import ENGINE_PORT
 NAME, NAMESPACE = "hundreds", "hundreds"
 MODEL = "Qwen/Qwen2.5-32B-Instruct"
 # What the plan predicts of a replica on four L4 as a pipeline: so slow that two cores can play hundreds.
-TTFT_SECONDS, ITL_SECONDS, BATCH = 0.568, 0.291, 2
+TTFT_SECONDS, ITL_SECONDS, BATCH = 0.568, 0.291, 4
 START_SECONDS = 20
 PROMPT_TOKENS, OUTPUT_TOKENS = 64, 16
 REPLICA_RPS = BATCH / (TTFT_SECONDS + (OUTPUT_TOKENS - 1) * ITL_SECONDS)
-OBJECTIVE_TTFT, OBJECTIVE_ITL = 2.5, 0.5
-MOST, FEWEST, DOWN_PER_MINUTE = 320, 8, 150
+MOST, FEWEST, DOWN_PER_MINUTE = 320, 8, 300
 NOBODY = ("",)
 SLICES = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 LOOK_SECONDS = 0.5
@@ -91,6 +90,7 @@ def main() -> None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps({"shape": asdict(shape), **asdict(seen)}))
         report(shape, seen)
+        print(f"one replica with a full batch serves {REPLICA_RPS:.2f} requests/s")
     finally:
         if cluster.started_here:
             cluster.down()
@@ -122,38 +122,6 @@ def manifest(most: int) -> dict[str, Any]:
         "podTemplate": {"metadata": {"annotations": OTHERS_PLAY}},
     }
     return made
-
-
-@dataclass(frozen=True)
-class Look:
-    """Replicas at an instant: wanted, with an engine process, in the endpoints."""
-
-    at: float
-    desired: int
-    engines: int
-    ready: int
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What stands where phases meet: the operator, the CPU seconds of everybody, and the last decision."""
-
-    operator: Reading
-    cpu_seconds: Mapping[str, float]
-    scaling: Mapping[str, Any]
-
-
-@dataclass
-class Seen:
-    """All that was seen of a run. `marks` has one more than there are phases."""
-
-    began: float = 0.0
-    lag: float = 0.0
-    looks: list[Look] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    gaps: list[tuple[float, float]] = field(default_factory=list)
-    """When a worker was asked for its state, and how long after the time before."""
 
 
 async def bench(cluster: Cluster, process: subprocess.Popen[bytes], shape: Shape) -> Seen:
@@ -272,84 +240,6 @@ def cpu_seconds(cluster: Cluster) -> dict[str, float]:
             who = "engines" if name.startswith("llm-d") else name
             found[who] += (int(user) + int(system)) / TICKS_PER_SECOND
     return dict(found)
-
-
-def report(shape: Shape, seen: Seen) -> None:
-    """Print a column for each phase."""
-    columns = [
-        {"": phase.name, **column(shape, seen, index, start, phase)}
-        for index, (start, phase) in enumerate(shape.starts())
-    ]
-    titles = list(columns[0])
-    rows = [[title, *(str(one[title]) for one in columns)] for title in titles]
-    rows.insert(1, ["---"] * len(rows[0]))
-    print("\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows))
-    lost = Counter(record.lost.split(":")[0] for record in seen.records if record.lost)
-    print(
-        f"\n{len(seen.records)} requests, lost {dict(lost) or 'none'}, sent late by {seen.lag:.2f} s at most,"
-    )
-    print(f"one replica serves {REPLICA_RPS:.2f}/s; {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
-
-
-def column(shape: Shape, seen: Seen, index: int, start: float, phase: Phase) -> dict[str, str]:
-    """The figures of one phase."""
-    begin, end = seen.began + start, seen.began + start + phase.seconds * shape.stretch
-    mine = [record for record in seen.records if begin <= seen.began + record.at < end]
-    met = [record for record in mine if record.ttft is not None and record.ttft <= OBJECTIVE_TTFT]
-    paced = [record for record in mine if record.itl is not None and record.itl <= OBJECTIVE_ITL]
-    looks = [look for look in seen.looks if begin <= look.at < end]
-    before, after = seen.marks[index], seen.marks[index + 1]
-    seconds = after.operator.at - before.operator.at
-    passes = max(1.0, after.operator.passes - before.operator.passes)
-    passing = after.operator.pass_seconds - before.operator.pass_seconds
-    cpu = {name: after.cpu_seconds[name] - before.cpu_seconds.get(name, 0) for name in after.cpu_seconds}
-    others = sum(cpu.values()) - sum(cpu[name] for name in ("kube-apiserver", "etcd", "engines", "clients"))
-    gaps = sorted(gap for at, gap in seen.gaps if begin <= at < end)
-    ttft = sorted(record.ttft for record in mine if record.ttft is not None)
-
-    said = after.scaling
-
-    def share(value: float) -> str:
-        return f"{100 * value / seconds:.0f}"
-
-    return {
-        "seconds": f"{end - begin:.0f}",
-        "load, in replicas' worth": f"{phase.begin:g}" + f" to {phase.end:g}" * (phase.begin != phase.end),
-        "requests": str(len(mine)),
-        "lost": str(sum(bool(record.lost) for record in mine)),
-        f"TTFT within {OBJECTIVE_TTFT:g} s": f"{len(met) / len(mine):.1%}",
-        f"ITL within {OBJECTIVE_ITL:g} s": f"{len(paced) / len(mine):.1%}",
-        "TTFT p50, p95, s": ", ".join(f"{ttft[int(at * (len(ttft) - 1))]:.2f}" for at in (0.5, 0.95)),
-        "replicas wanted, at the end (most)": f"{looks[-1].desired} ({max(look.desired for look in looks)})",
-        "replicas ready, at the end (most)": f"{looks[-1].ready} ({max(look.ready for look in looks)})",
-        "engine processes, most": str(max(look.engines for look in looks)),
-        "to the most wanted, to as many ready, s": reached(looks, begin),
-        "at the end: laws": ", ".join(f"{law['law']} {law['replicas']}" for law in said.get("laws", ())),
-        "at the end: capacity of a replica, tokens/s": f"{said.get('capacityTokensPerSecond', 0):.2f}",
-        "operator: CPU, % of a core": share(after.operator.cpu_seconds - before.operator.cpu_seconds),
-        "operator: RSS, MiB": f"{after.operator.rss_mib:.0f}",
-        "operator: passes/s": f"{passes / seconds:.1f}",
-        "operator: ms per pass": f"{1000 * passing / passes:.1f}",
-        "between looks at a worker: p50, p95, most, s": ", ".join(
-            f"{gaps[int(at * (len(gaps) - 1))]:.1f}" for at in (0.5, 0.95, 1)
-        ),
-        "API server and etcd: CPU, %": share(cpu["kube-apiserver"] + cpu["etcd"]),
-        "scheduler, controllers, kwok: CPU, %": share(others),
-        "engines: CPU, %": share(cpu["engines"]),
-        "clients, kubelets, side ports: CPU, %": share(cpu["clients"]),
-    }
-
-
-def reached(looks: Sequence[Look], begin: float) -> str:
-    """Seconds until the most that a phase wanted was wanted, and until as many were ready."""
-    most = max(look.desired for look in looks)
-
-    def first(times: Iterator[float]) -> str:
-        at = next(times, None)
-        return "not yet" if at is None else f"{at - begin:.1f}"
-
-    wanted = first(look.at for look in looks if look.desired == most)
-    return f"{wanted}, {first(look.at for look in looks if look.ready >= most)}"
 
 
 if __name__ == "__main__":

@@ -39,11 +39,11 @@ SHAPES = {
         Phase("end", 30, 0.2, 0.2),
     ),
     "hundreds": (
-        Phase("calm", 45, 6, 6),
-        Phase("step", 105, 60, 60),
-        Phase("ramp", 150, 60, 200),
-        Phase("top", 60, 200, 200),
-        Phase("low", 210, 10, 10),
+        Phase("calm", 45, 4, 4),
+        Phase("step", 105, 30, 30),
+        Phase("ramp", 150, 30, 105),
+        Phase("top", 60, 105, 105),
+        Phase("low", 210, 5, 5),
     ),
 }
 
