@@ -92,6 +92,8 @@ def scaled(memory: ScalingMemory, predicted: float) -> ScalingMemory:
     """What was learned, carried over to requests for which the plan now predicts another capacity."""
     learned, busy = memory.tokens_per_second_per_replica, memory.busy_tokens_per_second
     then = memory.predicted_tokens_per_second
+    if then == (predicted or None):
+        return memory
     growth = predicted / then if predicted and then else 1.0
     return replace(
         memory,

@@ -178,8 +178,11 @@ def _itl(sample: EngineSample) -> Buckets:
 
 def _growth_of(pairs: Sequence[tuple[Buckets, Buckets]]) -> Buckets:
     """The sum of how much cumulative histograms grew; one that shrank was restarted, and counts from 0."""
-    changed = [(old, new) for old, new in pairs if new is not old and len(new.counts) == len(old.counts)]
-    grown = [(old, new) for old, new in changed if new.total != old.total]
+    grown = [
+        (old, new)
+        for old, new in pairs
+        if new is not old and len(new.counts) == len(old.counts) and new.total != old.total
+    ]
     more = _sum_of([new for _, new in grown])
     less = _sum_of([old for old, new in grown if old.total <= new.total])
     if len(less.counts) != len(more.counts):

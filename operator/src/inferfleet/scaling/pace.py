@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -150,8 +151,7 @@ def limit(pace: Pace, wanted: int) -> tuple[int, tuple[str, ...]]:
 
 def values_within(steps: Steps, start: float) -> list[int]:
     """The values that a step function had at `start` and since."""
-    before = [value for at, value in steps if at <= start]
-    return [*before[-1:], *(value for at, value in steps if at > start)]
+    return [value for _, value in steps[_holds_at(steps, start) :]]
 
 
 def append(steps: Steps, at: float, value: int, keep_seconds: float) -> Steps:
@@ -160,13 +160,17 @@ def append(steps: Steps, at: float, value: int, keep_seconds: float) -> Steps:
     A run of equal values keeps its first and last instant only, so a quiet day takes no memory. The same
     instant again replaces: asking twice changes nothing.
     """
-    kept = [step for step in steps if step[0] < at]
-    first = max((index for index, step in enumerate(kept) if step[0] <= at - keep_seconds), default=0)
-    kept = kept[first:]
+    kept = steps[: bisect_left(steps, (at,))]
+    kept = kept[_holds_at(kept, at - keep_seconds) :]
     run = 2
     if len(kept) >= run and all(step[1] == value for step in kept[-run:]):
-        kept.pop()
+        kept = kept[:-1]
     return (*kept, (at, value))
+
+
+def _holds_at(steps: Steps, at: float) -> int:
+    """Which step holds at an instant; the first where none was taken yet."""
+    return max(0, bisect_right(steps, (at, math.inf)) - 1)
 
 
 def _share(whole: float, each: float) -> int:

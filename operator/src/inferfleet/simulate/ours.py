@@ -86,9 +86,8 @@ class Operator:
     ) -> None:
         """An operator whose deployment has had `initial` replicas until now, which come up warm."""
         self._world, self._spec = world, spec
-        self._observed = Observed(
-            spec=spec, pool_specs=pools, model=model, memory=Memory(scaling=ScalingMemory(desired=initial))
-        )
+        self._memory = Memory(scaling=ScalingMemory(desired=initial))
+        self._known = Observed(spec=spec, pool_specs=pools, model=model)
         self._held: dict[str, Held] = {}
         self._view: View | None = None
         self._looks = 0
@@ -128,7 +127,7 @@ class Operator:
         self.passes += 1
         self.changes += made.desired != self.desired
         self.desired = made.desired
-        self._observed = replace(self._observed, memory=made.memory)
+        self._memory = made.memory
         for action in made.actions:
             self._obey(action)
         ready = len(self._world.endpoints)
@@ -149,7 +148,8 @@ class Operator:
         if view is None or view.nodes is not nodes:
             view = self._view = self._look_around(nodes)
         return replace(
-            self._observed,
+            self._known,
+            memory=self._memory,
             workers=view.workers,
             nodes=nodes,
             gpus_taken=view.gpus_taken,

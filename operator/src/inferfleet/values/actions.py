@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from inferfleet.values.fleet import Drain, OfferKey
+from inferfleet.values.frozen import dataclass
 from inferfleet.values.hardware import Requirement, Taint
 from inferfleet.values.layout import Layout
 from inferfleet.values.reason import Reason

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
+from inferfleet.values.frozen import dataclass
 from inferfleet.values.hardware import CapacityType
 from inferfleet.values.reason import Reason
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from inferfleet.values.frozen import dataclass
 from inferfleet.values.reason import Reason
 
 

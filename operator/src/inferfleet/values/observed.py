@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from inferfleet.values.actions import Action
 from inferfleet.values.fleet import (
@@ -16,6 +16,7 @@ from inferfleet.values.fleet import (
     NodeEvent,
     Worker,
 )
+from inferfleet.values.frozen import dataclass
 from inferfleet.values.hardware import Node, NodePool, Pool, PoolSpec, Price
 from inferfleet.values.layout import Layout, Planning
 from inferfleet.values.model import ModelFacts

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from inferfleet.values.fleet import OfferKey
+from inferfleet.values.frozen import dataclass
 from inferfleet.values.hardware import CapacityType
 from inferfleet.values.reason import Reason
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from inferfleet.values.frozen import dataclass
 from inferfleet.values.hardware import CapacityType
 
 HOSTNAME: Final = "kubernetes.io/hostname"
