@@ -176,7 +176,8 @@ def imitate(requests: Sequence[Request], times: StepTimes) -> Course:
     for request in requests:
         while look < request.at:
             clock.run(look)
-            looks.append((look, engine.in_flight - engine.waiting, engine.waiting))
+            waiting = len(engine.queue)
+            looks.append((look, engine.in_flight - waiting, waiting))
             look += LOOK_SECONDS
         clock.run(request.at)
         engine.accept(Job(request.at, request.prompt_tokens, request.output_tokens), request.at)

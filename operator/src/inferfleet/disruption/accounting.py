@@ -55,11 +55,11 @@ def settle(books: Books) -> tuple[Losses, tuple[Account, ...]]:
     ended = {(words.worker, words.instance): words for words in books.last_words}
     heard = {(news.worker, news.instance): news for news in books.heard}
     present = {worker.name: worker for worker in books.workers}
-    accounts = [_heed(one, heard.get((one.worker, one.instance))) for one in books.accounts]
     lost: Counter[LossCause] = Counter()
     running: dict[str, Account] = {}
-    for account in accounts:
-        words = ended.get((account.worker, account.instance))
+    for one in books.accounts:
+        engine = one.worker, one.instance
+        account, words = _heed(one, heard.get(engine)), ended.get(engine)
         if words is not None:
             _count(lost, account, words.lost)
         elif account.worker not in present:

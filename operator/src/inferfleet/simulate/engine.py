@@ -69,8 +69,8 @@ class Engine:
 
     __slots__ = (
         *("_base", "_began", "_context", "_decoding", "_limits", "_mixed", "_orders", "_post"),
-        *("_prefilling", "_reserved", "_sink", "_steps", "_times", "_waiting"),
-        *("_clock", "_meters", "name", "preemptions", "version"),
+        *("_prefilling", "_reserved", "_sink", "_steps", "_times"),
+        *("_clock", "_meters", "name", "preemptions", "queue", "version"),
     )
 
     def __init__(
@@ -79,7 +79,7 @@ class Engine:
         """An idle engine with an empty cache."""
         self.name, self.version, self.preemptions = name, 0, 0
         self._times, self._limits, self._sink, self._post = times, limits, sink, post
-        self._waiting: deque[Job] = deque()
+        self.queue: deque[Job] = deque()
         self._prefilling: deque[Job] = deque()
         self._decoding: list[tuple[int, int, Job]] = []
         self._clock = self._orders = 0
@@ -90,12 +90,7 @@ class Engine:
     @property
     def in_flight(self) -> int:
         """Requests that wait or run."""
-        return len(self._waiting) + len(self._prefilling) + len(self._decoding)
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait."""
-        return len(self._waiting)
+        return len(self.queue) + len(self._prefilling) + len(self._decoding)
 
     @property
     def kv_tokens(self) -> int:
@@ -105,10 +100,10 @@ class Engine:
     def accept(self, job: Job, now: float) -> None:
         """Take a request in. A decode run is cut at the end of the step under way if it can be admitted."""
         self._meters.arrivals += 1
-        self._waiting.append(job)
+        self.queue.append(job)
         if not self._steps:
             self._begin(now)
-        elif not self._mixed and len(self._waiting) == 1 and self._fits(job):
+        elif not self._mixed and len(self.queue) == 1 and self._fits(job):
             batch = len(self._decoding)
             done = self._times.steps_in(now - self._began, self._base, batch, self._context)
             steps = int(done) + 1
@@ -137,7 +132,7 @@ class Engine:
     def abort(self) -> int:
         """End at once; how many requests are cut off."""
         lost = self.in_flight
-        self._waiting.clear()
+        self.queue.clear()
         self._prefilling.clear()
         self._decoding.clear()
         self._context = self._reserved = self._steps = 0
@@ -146,7 +141,7 @@ class Engine:
 
     def requests(self) -> Iterator[Job]:
         """All requests inside, in no order."""
-        yield from self._waiting
+        yield from self.queue
         yield from self._prefilling
         yield from (job for _, _, job in self._decoding)
 
@@ -155,7 +150,7 @@ class Engine:
 
         `by_token` asks for the latencies of single tokens too, which change all the time.
         """
-        waiting, prefilling, batch = len(self._waiting), len(self._prefilling), len(self._decoding)
+        waiting, prefilling, batch = len(self.queue), len(self._prefilling), len(self._decoding)
         done, meters = 0, self._meters
         if batch and self._steps and not self._mixed:
             since = self._times.steps_in(now - self._began, self._base, batch, self._context)
@@ -186,7 +181,7 @@ class Engine:
         limits, decoding = self._limits, self._decoding
         if decoding and self._context + self._reserved + len(decoding) > limits.kv_cache_tokens:
             self._preempt()
-        elif self._waiting:
+        elif self.queue:
             self._admit()
         batch = len(decoding)
         self._began = now
@@ -214,7 +209,7 @@ class Engine:
 
     def _admit(self) -> None:
         """Let in, in order, what fits and what this step's budget still reaches."""
-        waiting, prefilling = self._waiting, self._prefilling
+        waiting, prefilling = self.queue, self._prefilling
         room = self._limits.max_num_batched_tokens - len(self._decoding)
         room -= sum(job.prompt - job.computed for job in prefilling)
         while waiting and room > 0 and self._fits(waiting[0]):
@@ -277,4 +272,4 @@ class Engine:
                 job.prompt = job.offset + self._clock
             job.computed = 0
             self.preemptions += 1
-            self._waiting.appendleft(job)
+            self.queue.appendleft(job)

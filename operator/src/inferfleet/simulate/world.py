@@ -180,7 +180,7 @@ class World:
 
     def look(self, *, ready: int, pending: int, desired: int) -> None:
         """Note the fleet as it is, for the plots."""
-        queue = len(self.held) + sum([r.engine.waiting for r in self.endpoints if r.engine])
+        queue = len(self.held) + sum([len(r.engine.queue) for r in self.endpoints if r.engine])
         self.ledger.look(
             self.clock.now, ready=ready, pending=pending, desired=desired, queue=queue, rate=self.rate
         )
