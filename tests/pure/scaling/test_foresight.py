@@ -19,14 +19,18 @@ MONDAY = 1_799_625_600.0
 """2027-01-11 00:00 UTC."""
 HOUR, DAY = 3600.0, 86400.0
 AHEAD = 300.0
+TOKENS = 240.0
+"""Of a request: chance makes 100 tokens a second 80 or 120 in a minute."""
 
 
-def walk(shape: Callable[[float], float], seconds: float, known: Foresight | None = None) -> Foresight:
+def walk(
+    shape: Callable[[float], float], seconds: float, known: Foresight | None = None, tokens: float = TOKENS
+) -> Foresight:
     known = known or Foresight()
     begin = known.marked_at or MONDAY
     for step in range(int(seconds / 60)):
         at = begin + 60.0 * (step + 1)
-        known = note(known, shape(at - MONDAY), AHEAD, at)
+        known = note(known, shape(at - MONDAY), tokens, AHEAD, at)
     return known
 
 
@@ -90,9 +94,45 @@ def test_the_state_is_one_week_of_ten_minutes_and_the_promises_under_way() -> No
     assert len(known.promises) <= AHEAD / 60 + 1
 
 
+@pytest.mark.parametrize("to", [400.0, 10.0])
+def test_a_leap_is_a_new_level_at_once_and_is_not_overshot(to: float) -> None:
+    known = walk(lambda _s: 100.0, HOUR)
+    levels = []
+    for _ in range(20):
+        known = walk(lambda _s: to, 60, known)
+        levels.append(known.level)
+    assert levels == pytest.approx([to] * 20, abs=abs(to - 100) / 10)
+
+
+def test_what_may_be_chance_moves_the_level_by_a_part() -> None:
+    known = walk(lambda _s: 130.0, 60, walk(lambda _s: 100.0, HOUR))
+    assert known.level == pytest.approx(109)
+
+
+def test_a_steep_ramp_is_a_trend_even_where_chance_is_small() -> None:
+    """A hundred requests a second leave so little to chance that each minute of it might pass for a leap."""
+    shape = lambda s: 100 + s / 10  # noqa: E731
+    known = walk(shape, HOUR, tokens=0.01)
+    ahead, by = foresee(known, shape(HOUR), AHEAD, MONDAY + HOUR)
+    assert by == "trend"
+    assert ahead == pytest.approx(shape(HOUR + AHEAD), rel=0.05)
+
+
+def test_where_requests_come_in_clumps_a_clump_is_no_leap() -> None:
+    clumps = walk(lambda s: 200.0 if s % 1200 < 300 else 100.0, 4 * HOUR)
+    even = walk(lambda _s: 100.0, 4 * HOUR)
+    assert walk(lambda _s: 250.0, 60, even).level == 250
+    assert walk(lambda _s: 250.0, 60, clumps).level < 200
+
+
+def test_nothing_is_a_leap_until_it_is_known_how_far_off_forecasts_are() -> None:
+    known = walk(lambda _s: 400.0, 60, walk(lambda _s: 100.0, 600))
+    assert known.level == pytest.approx(190)
+
+
 def test_a_silence_ends_a_trend() -> None:
     known = walk(lambda s: 100 + s / 10, HOUR)
-    later = note(known, 50.0, AHEAD, MONDAY + 2 * HOUR)
+    later = note(known, 50.0, TOKENS, AHEAD, MONDAY + 2 * HOUR)
     assert (later.level, later.trend) == (50.0, 0.0)
 
 

@@ -141,7 +141,7 @@ def _foresee(load: Load, memory: ScalingMemory, now: float) -> tuple[Load, Scali
     demand, horizon = load.demand_tokens_per_second, load.cold_start_seconds
     known = memory.foresight
     if load.evidence is not Evidence.MISSING and memory.flows and memory.output_tokens is not None:
-        known = foresight.note(known, demand, horizon, now)
+        known = foresight.note(known, demand, load.output_tokens, horizon, now)
     load = replace(load, level_tokens_per_second=foresight.level(known, now))
     demand = load.demand_tokens_per_second
     ahead, foreseen_by = foresight.foresee(known, demand, horizon, now)

@@ -7,6 +7,7 @@ that, over about the last hour, and is silent while it loses. All state is one s
 from __future__ import annotations
 
 from dataclasses import replace
+from math import pi, sqrt
 
 from inferfleet.values import Foresight
 
@@ -32,6 +33,13 @@ WEEK_GAIN = 0.15
 and a shorter one buys replicas for chance. The last one leaves a week about a fifth of its weight after ten
 marks."""
 
+LEAP = 4.0
+"""A minute so many standard deviations from what was expected is a new level: chance does that once in days.
+The trend takes in no more of it than that, or it overshoots for a quarter of an hour."""
+
+DEVIATION = sqrt(pi / 2)
+"""So many mean absolute errors are a standard deviation, where they are normal."""
+
 BUCKET_SECONDS = 600
 BUCKETS = 7 * 24 * 6
 DAY_BUCKETS = 24 * 6
@@ -43,8 +51,10 @@ MOST_GROWTH = 4.0
 """A forecast of more than this over one cold start tells of a nearly empty bucket, or of nearly no load."""
 
 
-def note(known: Foresight, demand: float, horizon_seconds: float, now: float) -> Foresight:
-    """Note demand once in a minute: learn, judge what was promised for now, promise anew.
+def note(
+    known: Foresight, demand: float, request_tokens: float, horizon_seconds: float, now: float
+) -> Foresight:
+    """Note the demand of a minute of such requests: learn, judge what was promised for now, promise anew.
 
     Promises are of the level and held against it: what a single minute has by chance nobody could foresee.
     """
@@ -53,9 +63,7 @@ def note(known: Foresight, demand: float, horizon_seconds: float, now: float) ->
         return known
     level, trend = demand, 0.0
     if known.marked_at is not None and passed <= GAP_SECONDS:
-        expected = known.level + known.trend * passed
-        level = expected + LEVEL_GAIN * (demand - expected)
-        trend = known.trend + TREND_GAIN * ((level - known.level) / passed - known.trend)
+        level, trend = _follow(known, demand, request_tokens, passed)
     learned = replace(
         _judge(known, level, now),
         marked_at=now,
@@ -113,6 +121,22 @@ def by_season(known: Foresight, demand: float, now: float, horizon_seconds: floa
     if here is None or there is None or here <= 0:
         return None
     return demand * min(MOST_GROWTH, there / here)
+
+
+def _follow(known: Foresight, demand: float, request_tokens: float, passed: float) -> tuple[float, float]:
+    """Level and trend after so many seconds (Holt's); where demand leaps, the level is there at once.
+
+    What is usual is told by chance (a Poisson count) and by how far off the level was of late: requests come
+    in clumps, too. Until that is known nothing is a leap.
+    """
+    expected = known.level + known.trend * passed
+    surprise = usual = demand - expected
+    if known.judged[0] >= LEAST_JUDGED:
+        chance = sqrt(max(demand, expected) * request_tokens / MARK_SECONDS)
+        most = LEAP * max(chance, DEVIATION * known.errors[0])
+        usual = max(-most, min(most, surprise))
+    level = expected + LEVEL_GAIN * surprise if surprise == usual else demand
+    return level, known.trend + TREND_GAIN * LEVEL_GAIN * usual / passed
 
 
 def _judge(known: Foresight, demand: float, now: float) -> Foresight:
