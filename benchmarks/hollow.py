@@ -199,17 +199,23 @@ class Kubelet:
     def _wake(self, name: str) -> None:
         if name in self._tasks:
             self._changed[name].set()
-        elif (self._namespace, name) in self._informer.view.items:
+        elif pod := self._now(name):
             self._changed[name] = asyncio.Event()
-            self._tasks[name] = asyncio.create_task(self._keep(name))
+            self._tasks[name] = asyncio.create_task(self._keep(pod))
 
-    async def _keep(self, name: str) -> None:
-        """See a pod through; another one of its name may stand there by the end."""
+    def _now(self, name: str) -> Pod | None:
+        return self._informer.view.items.get((self._namespace, name))
+
+    async def _keep(self, pod: Pod) -> None:
+        """See a pod through until it is gone; another one of its name may stand there then."""
         try:
-            await self._run(self._informer.view.items[self._namespace, name])
+            await self._run(pod)
+            while (now := self._now(pod.name)) and now.uid == pod.uid:
+                self._changed[pod.name].clear()
+                await self._changed[pod.name].wait()
         finally:
-            del self._tasks[name], self._changed[name]
-        self._wake(name)
+            del self._tasks[pod.name], self._changed[pod.name]
+        self._wake(pod.name)
 
     async def _run(self, pod: Pod) -> None:
         """Start the engine, tell the API server how it does, and end it when the pod goes."""
@@ -260,7 +266,7 @@ class Kubelet:
         told, leaving, changed = None, False, self._changed[pod.name]
         while engine.process.poll() is None:
             changed.clear()
-            now = self._informer.view.items.get((self._namespace, pod.name))
+            now = self._now(pod.name)
             if not now or now.uid != pod.uid:
                 return
             if now.leaving and not leaving:
