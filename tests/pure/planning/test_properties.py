@@ -128,7 +128,7 @@ def test_more_memory_never_makes_a_plan_infeasible(
 
 @many
 @given(models, pools(), specs(), st.floats(0.2, 1.0), st.floats(0.2, 1.0))
-def test_a_tighter_objective_never_lowers_the_cost(
+def test_a_tighter_objective_never_lowers_the_cost_unless_it_takes_a_replica_over_nodes(
     model: ModelFacts, pool: Pool, spec: DeploymentSpec, ttft: float, itl: float
 ):
     wanted = spec.objectives
@@ -143,6 +143,7 @@ def test_a_tighter_objective_never_lowers_the_cost(
     loose, tight = search(model, [pool], spec).outcomes, search(model, [pool], tighter).outcomes
     if tight:
         assert loose
+    if tight and tight[0].layout.nodes_per_replica <= loose[0].layout.nodes_per_replica:
         cheapest = min(each.dollars_per_token for each in loose)
         assert tight[0].dollars_per_token * TIE >= cheapest
 
