@@ -55,6 +55,7 @@ def test_a_machine_that_goes_is_replaced_first_and_drained_by_us(
     left = world.seen[old["metadata"]["uid"]]
     assert DRAIN in left["metadata"]["annotations"], "it was evicted, not drained"
     drain = json.loads(left["metadata"]["annotations"][DRAIN])
+    world.await_running(1)
     others = [raw for uid, raw in world.seen.items() if uid != old["metadata"]["uid"]]
     replacement = min(others, key=created)
     assert created(replacement) <= drain["startedAt"] + 1

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+MOST: Final = 2**40
+"""No size of any model is larger; products of sizes that are stay within a float."""
+
 
 class ModelFactsError(ValueError):
     """The model cannot be sized. `code` is the reason of the condition, the message says what is missing."""
@@ -118,7 +121,7 @@ def number(config: Mapping[str, Any], name: str, default: int | None = None) -> 
         default: Taken where the config does not say.
 
     Raises:
-        ModelFactsError: It is missing without a default, or not a whole number.
+        ModelFactsError: It is missing without a default, not a whole number, below zero or above `MOST`.
     """
     keys = _ALIASES.get(name, (name,))
     value = next((config[key] for key in keys if config.get(key) is not None), default)
@@ -129,8 +132,9 @@ def number(config: Mapping[str, Any], name: str, default: int | None = None) -> 
         raise ModelFactsError("ModelConfigIncomplete", f"config.json has none of {', '.join(keys)}")
     try:
         whole = int(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ModelFactsError("ModelConfigInvalid", f"{keys[0]} is {value!r}, not a number") from error
-    if whole < 0:
-        raise ModelFactsError("ModelConfigInvalid", f"{keys[0]} is {whole}: below zero")
+    if not 0 <= whole <= MOST:
+        side = "below zero" if whole < 0 else "more than any model has"
+        raise ModelFactsError("ModelConfigInvalid", f"{keys[0]} is {value!r:.40}: {side}")
     return whole
