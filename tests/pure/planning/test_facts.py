@@ -260,6 +260,7 @@ def test_files_beat_the_config_and_a_large_difference_is_said():
         ({**LLAMA, "vocab_size": 0}, "ModelConfigInvalid", "vocabulary"),
         ({**LLAMA, "num_hidden_layers": 10**13}, "ModelConfigInvalid", "layers"),
         ({**LLAMA, "hidden_size": -1}, "ModelConfigInvalid", "hidden_size is -1: below zero"),
+        ({**LLAMA, "sliding_window": -47}, "ModelConfigInvalid", "sliding_window is -47"),
         ({**LLAMA, "hidden_size": 1e152}, "ModelConfigInvalid", "hidden_size is 1e\\+152: more than any"),
         ({**LLAMA, "hidden_size": float("inf")}, "ModelConfigInvalid", "hidden_size is inf"),
         ({**LLAMA, "num_experts": 4, "num_experts_per_tok": 5}, "ModelConfigInvalid", "experts"),

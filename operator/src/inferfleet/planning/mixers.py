@@ -102,8 +102,8 @@ def mixer_shape(config: Mapping[str, Any], mixer: Mixer) -> LayerGroup:
         case Mixer.ATTENTION:
             return _attention(config, None)
         case Mixer.SLIDING:
-            window = config.get("sliding_window") or config.get("attention_chunk_size")
-            return _attention(config, int(window) if window else None)
+            window = number(config, "sliding_window", 0) or number(config, "attention_chunk_size", 0)
+            return _attention(config, window or None)
         case Mixer.LATENT:
             return _latent(config)
         case Mixer.RECURRENT:
