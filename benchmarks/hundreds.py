@@ -29,9 +29,9 @@ import aiohttp
 from hollow import Kubelet, addresses
 from live.replay import PATIENCE_SECONDS, Record, ask
 from live.shape import Request, Shape
-from operator_footprint import PORT, TICKS_PER_SECOND, alive, read, scrape, wait
+from operator_process import PORT, TICKS_PER_SECOND, alive, operator, read, scrape, wait
 from phases import OBJECTIVE_ITL, OBJECTIVE_TTFT, Look, Mark, Seen, report
-from pretend import Kubectl, deployment, node, operator, prepare
+from pretend import Kubectl, deployment, node, prepare
 
 from inferfleet.cluster.client import ApiServer, load_configuration
 from inferfleet.cluster.informer import Informer, Kind

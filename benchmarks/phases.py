@@ -11,7 +11,8 @@ from typing import Any
 
 from live.replay import Record
 from live.shape import Phase, Shape
-from operator_footprint import Reading
+from operator_process import Reading
+from pretend import table
 
 OBJECTIVE_TTFT, OBJECTIVE_ITL = 2.5, 0.5
 """Seconds to the first token, and between tokens on the mean of a request."""
@@ -55,10 +56,7 @@ def report(shape: Shape, seen: Seen) -> None:
         {"": phase.name, **column(shape, seen, index, start, phase)}
         for index, (start, phase) in enumerate(shape.starts())
     ]
-    titles = list(columns[0])
-    rows = [[title, *(str(one[title]) for one in columns)] for title in titles]
-    rows.insert(1, ["---"] * len(rows[0]))
-    print("\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows))
+    print("\n" + table([title, *(one[title] for one in columns)] for title in columns[0]))
     lost = Counter(record.lost.split(":")[0] for record in seen.records if record.lost)
     print(f"\n{len(seen.records)} requests, lost {dict(lost) or 'none'}, sent {seen.lag:.2f} s late at most,")
     print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
@@ -72,18 +70,15 @@ def column(shape: Shape, seen: Seen, index: int, start: float, phase: Phase) -> 
     paced = [record for record in mine if record.itl is not None and record.itl <= OBJECTIVE_ITL]
     looks = [look for look in seen.looks if begin <= look.at < end]
     before, after = seen.marks[index], seen.marks[index + 1]
-    seconds = after.operator.at - before.operator.at
-    passes = max(1.0, after.operator.passes - before.operator.passes)
-    passing = after.operator.pass_seconds - before.operator.pass_seconds
+    spent = after.operator.since(before.operator)
     cpu = {name: after.cpu_seconds[name] - before.cpu_seconds.get(name, 0) for name in after.cpu_seconds}
     others = sum(cpu.values()) - sum(cpu[name] for name in ("kube-apiserver", "etcd", "engines", "clients"))
-    gaps = sorted(gap for at, gap in seen.gaps if begin <= at < end)
-    ttft = sorted(record.ttft for record in mine if record.ttft is not None)
-
+    gaps = [gap for at, gap in seen.gaps if begin <= at < end]
+    ttft = [record.ttft for record in mine if record.ttft is not None]
     said = after.scaling
 
     def share(value: float) -> str:
-        return f"{100 * value / seconds:.0f}"
+        return f"{100 * value / spent.seconds:.0f}"
 
     return {
         "seconds": f"{end - begin:.0f}",
@@ -92,25 +87,29 @@ def column(shape: Shape, seen: Seen, index: int, start: float, phase: Phase) -> 
         "lost": str(sum(bool(record.lost) for record in mine)),
         f"TTFT within {OBJECTIVE_TTFT:g} s": f"{len(met) / len(mine):.1%}",
         f"ITL within {OBJECTIVE_ITL:g} s": f"{len(paced) / len(mine):.1%}",
-        "TTFT p50, p95, s": ", ".join(f"{ttft[int(at * (len(ttft) - 1))]:.2f}" for at in (0.5, 0.95)),
+        "TTFT p50, p95, s": ranked(ttft, 0.5, 0.95, digits=2),
         "replicas wanted, at the end (most)": f"{looks[-1].desired} ({max(look.desired for look in looks)})",
         "replicas ready, at the end (most)": f"{looks[-1].ready} ({max(look.ready for look in looks)})",
         "engine processes, most": str(max(look.engines for look in looks)),
         "to the most wanted, to as many ready, s": reached(looks, begin),
         "at the end: laws": ", ".join(f"{law['law']} {law['replicas']}" for law in said.get("laws", ())),
         "at the end: capacity of a replica, tokens/s": f"{said.get('capacityTokensPerSecond', 0):.2f}",
-        "operator: CPU, % of a core": share(after.operator.cpu_seconds - before.operator.cpu_seconds),
+        "operator: CPU, % of a core": share(spent.cpu_seconds),
         "operator: RSS, MiB": f"{after.operator.rss_mib:.0f}",
-        "operator: passes/s": f"{passes / seconds:.1f}",
-        "operator: ms per pass": f"{1000 * passing / passes:.1f}",
-        "between looks at a worker: p50, p95, most, s": ", ".join(
-            f"{gaps[int(at * (len(gaps) - 1))]:.1f}" for at in (0.5, 0.95, 1)
-        ),
+        "operator: passes/s": f"{spent.passes / spent.seconds:.1f}",
+        "operator: ms per pass": f"{spent.ms_per_pass:.1f}",
+        "between looks at a worker: p50, p95, most, s": ranked(gaps, 0.5, 0.95, 1, digits=1),
         "API server and etcd: CPU, %": share(cpu["kube-apiserver"] + cpu["etcd"]),
         "scheduler, controllers, kwok: CPU, %": share(others),
         "engines: CPU, %": share(cpu["engines"]),
         "clients, kubelets, side ports: CPU, %": share(cpu["clients"]),
     }
+
+
+def ranked(values: Sequence[float], *shares: float, digits: int) -> str:
+    """The values below which these shares of them are."""
+    ordered = sorted(values)
+    return ", ".join(f"{ordered[int(share * (len(ordered) - 1))]:.{digits}f}" for share in shares)
 
 
 def reached(looks: Sequence[Look], begin: float) -> str:

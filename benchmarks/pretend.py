@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +44,6 @@ def prepare(kubectl: Kubectl, namespace: str) -> None:
     kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}))
 
 
-@contextmanager
-def operator(kubectl: Kubectl, namespace: str, port: int = 0) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the operator of this checkout; its log goes when it does."""
-    command = [Path(sys.executable).with_name("inferfleet"), "run", "--kubeconfig", kubectl.kubeconfig]
-    words = ["--lease-namespace", namespace, "--port", str(port)]
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "operator.log").open("wb") as log:
-        process = subprocess.Popen([*command, *words], stdout=log, stderr=log)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
 class Kubectl:
     """kubectl on the pretend cluster."""
 
@@ -80,3 +63,9 @@ class Kubectl:
     def count(self, kind: str, namespace: str) -> int:
         """Count objects in a namespace."""
         return len(self.run("get", kind, "-n", namespace, "-o", "name").split())
+
+
+def table(rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its heading."""
+    heading, *body = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heading, ["---"] * len(heading), *body))

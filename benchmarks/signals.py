@@ -15,7 +15,8 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from pretend import Kubectl, deployment, node, operator, prepare
+from operator_process import operator
+from pretend import Kubectl, deployment, node, prepare
 
 from inferfleet_demo.scene import NAME, NAMESPACE
 from inferfleet_faults.signals import TAINT, Signal, acted_on, write_signals

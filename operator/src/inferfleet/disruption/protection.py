@@ -27,8 +27,8 @@ def protect(
     idle: dict[str, float] = {}
     actions = []
     for worker in workers:
-        sample, wanted = samples.get(worker.name), True
-        if worker.ready and sample and not (sample.in_flight or sample.running or sample.waiting):
+        wanted = True
+        if _is_idle(worker, samples.get(worker.name)):
             since = idle[worker.name] = known.get(worker.name, now)
             wanted = worker.leader.protected and now - since < IDLE_SECONDS
         for pod in worker.pods:
@@ -36,3 +36,7 @@ def protect(
                 reason = _BUSY if wanted else _IDLE
                 actions.append(ProtectPod(pod.name, pod.uid, protect=wanted, reason=reason))
     return tuple(actions), tuple(sorted(idle.items()))
+
+
+def _is_idle(worker: Worker, sample: EngineSample | None) -> bool:
+    return worker.ready and sample is not None and not (sample.in_flight or sample.running or sample.waiting)

@@ -32,13 +32,10 @@ DRIFT: Final = 0.15
 _STEP: Final = 1.02
 
 
-@lru_cache(maxsize=1024)
 def correct(
     layout: Layout, workload: Workload, kv_cache_tokens: int | None, tokens_per_second: float | None
 ) -> tuple[Layout, tuple[Reason, ...]]:
     """Replace estimates by measurements; say so, with both numbers, where they differ by more than 15 %.
-
-    Every deployment asks twice in every pass, and figures seldom change: the last answers are kept.
 
     Args:
         layout: As planned (or as corrected before: correcting twice by the same figures changes nothing).

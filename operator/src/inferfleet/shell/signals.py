@@ -37,7 +37,7 @@ class Waker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """The source of samples that was chosen; `waker` is None without a Prometheus."""
+    """The source of samples that was chosen, and the ear at every worker; no `waker` without a Prometheus."""
 
     source: Source
     listener: Listener

@@ -11,14 +11,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Never
 
-from inferfleet.telemetry.source import Target
+from inferfleet.telemetry.source import LONGEST_SILENCE_SECONDS, Target
 from inferfleet.values import Heard
 from inferfleet_wire import State
 
 # Answers per second over the whole fleet: with very many workers, each one's next answer is asked for later.
 ANSWERS_PER_SECOND: Final = 200.0
-# A worker that stays silent is asked ever more rarely.
-LONGEST_SILENCE_SECONDS: Final = 30.0
 # By then a pass has long taken over what was heard.
 KEPT_SECONDS: Final = 60.0
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Never
 
-from inferfleet.telemetry.source import Target
+from inferfleet.telemetry.source import LONGEST_SILENCE_SECONDS, Target
 from inferfleet.values import EngineSample
 
 # Two operators that started together must not hit the engines together for ever.
@@ -19,8 +19,6 @@ JITTER: Final = 0.1
 LOOKS_AT_ONCE: Final = 128
 # Looks per second over the whole fleet: 3,000 workers are still seen within the 15 s that a sample counts.
 LOOKS_PER_SECOND: Final = 200.0
-# A worker that stays silent is asked ever more rarely: its own port answers from its first second on.
-LONGEST_SILENCE_SECONDS: Final = 30.0
 
 Look = Callable[[str, str, float], Awaitable[EngineSample | None]]
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Never, Protocol
+from typing import Final, Never, Protocol
 
 from inferfleet.values import EngineSample
+
+# A worker that stays silent is asked ever more rarely: its own port answers from its first second on.
+LONGEST_SILENCE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
