@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -42,12 +44,14 @@ KEYS = {
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> dict[str, str]:
+def files(tmp_path: Path) -> Iterator[dict[str, str]]:
     (tmp_path / "chat.yaml").write_text(DEPLOYMENT + POOL)
     (tmp_path / "bare.yaml").write_text(DEPLOYMENT)
     (tmp_path / "trace.csv").write_text(TRACE)
     (tmp_path / "odd.csv").write_text("a,b\n1,2\n")
-    return {path.name: str(path) for path in tmp_path.iterdir()} | {"page": str(tmp_path / "page.html")}
+    named = {path.name: str(path) for path in tmp_path.iterdir()} | {"page": str(tmp_path / "page.html")}
+    with chdir(tmp_path):
+        yield named
 
 
 def asked(files: dict[str, str], line: str) -> list[str]:
@@ -76,13 +80,32 @@ def test_the_table_has_a_row_for_each_policy(files: dict[str, str]):
     assert done.exit_code == 0, done.output
     assert "SLO attainment" in done.output
     assert re.search(r"^ *kpa .*%", done.output, re.MULTILINE)
+    assert "on L4 TP1" in done.output
+    assert "<svg" in Path("simulation.html").read_text(), "the page is written unasked"
+
+
+def test_without_pools_the_planner_takes_what_is_cheapest_of_all(files: dict[str, str]):
+    done = CliRunner().invoke(main, asked(files, "--deployment bare.yaml --trace trace.csv --no-optimum"))
+    assert done.exit_code == 0, done.output
+    assert re.search(r" on \S+ TP1, routed random", done.output)
+
+
+@pytest.mark.parametrize(
+    ("routing", "provider"), [("random", "aws"), ("round-robin", "azure"), ("least-requests", "gke")]
+)
+def test_routings_and_providers_have_the_names_that_are_documented(
+    files: dict[str, str], routing: str, provider: str
+):
+    line = f"--deployment chat.yaml --trace trace.csv --routing {routing} --provider {provider} --duration 5s"
+    done = CliRunner().invoke(main, asked(files, f"{line} --no-optimum"))
+    assert done.exit_code == 0, done.output
+    assert f"routed {routing}" in done.output
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("--deployment chat.yaml", "give either --trace or --load"),
-        ("--deployment bare.yaml --trace trace.csv", "holds no GPUPool"),
         ("--deployment trace.csv --trace trace.csv", "0 InferenceDeployments"),
         ("--deployment chat.yaml --trace odd.csv", "window_start_s,requests_per_s"),
         ("--deployment chat.yaml --trace trace.csv --policy magic", "known are all, inferfleet"),
@@ -91,6 +114,7 @@ def test_the_table_has_a_row_for_each_policy(files: dict[str, str]):
         ("--deployment chat.yaml --load constant:rate=fast", "is no number"),
         ("--deployment chat.yaml --trace trace.csv --spot a=2", "a share between 0 and 1"),
         ("--deployment chat.yaml --trace trace.csv --cold-start pull=soon", "is not a duration"),
+        ("--deployment chat.yaml --trace trace.csv --report nowhere/page.html", "Could not open file"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(files: dict[str, str], line: str, words: str):

@@ -49,16 +49,32 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--duration", type=_DURATION, default=None, help="How much of it. Default: to its end.")
 @click.option("--burstiness", type=click.FloatRange(min=0), default=1.0, help="Of gaps; 1 is Poisson.")
 @click.option(
-    "--gpu", "gpus", multiple=True, metavar="NAME:COUNT[xNODES]", help="A pool; it grows unless xNODES."
+    "--gpu",
+    "gpus",
+    multiple=True,
+    metavar="NAME:COUNT[xNODES]",
+    help="A pool; it grows unless xNODES. Without any: the cheapest.",
 )
 @click.option("--cold-start", default="", help="Medians, as provision=90s,pull=60s,load=45s,sigma=0.25.")
 @click.option("--spot", "zones", multiple=True, metavar="ZONE=SHARE", help="Share of time a zone has spot.")
-@click.option("--provider", type=click.Choice(list(Provider)), default=Provider.AWS, help="Whose notices.")
-@click.option("--routing", type=click.Choice(list(Routing)), default=Routing.RANDOM, show_default=True)
+@click.option(
+    "--provider",
+    type=click.Choice([*map(str, Provider)]),
+    default="aws",
+    show_default=True,
+    help="Of notices.",
+)
+@click.option("--routing", type=click.Choice([*map(str, Routing)]), default="random", show_default=True)
 @click.option("--initial", type=click.IntRange(min=0), help="Replicas at the start. Default: enough.")
 @click.option("--no-optimum", is_flag=True, help="Do not seek the clairvoyant optimum.")
 @click.option("--trials", type=click.IntRange(min=0), default=0, help="Refinements of the optimum.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="simulation.html",
+    show_default=True,
+    help="Where the page with plots is written.",
+)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def simulate(  # noqa: PLR0917 - one parameter per option
     deployment: Path,
@@ -78,7 +94,7 @@ def simulate(  # noqa: PLR0917 - one parameter per option
     initial: int | None,
     no_optimum: bool,
     trials: int,
-    report: Path | None,
+    report: Path,
     output: str,
 ) -> None:
     """Replay a trace against a deployment on simulated engines, nodes and spot markets.
@@ -109,9 +125,14 @@ def simulate(  # noqa: PLR0917 - one parameter per option
     if best:
         costs = {seed: outcome.cost_dollars for seed, outcome in best.items()}
         everything.append(Runs(OPTIMUM, tuple(best.values()), costs))
+    facts = _facts(scenario, trace, load)
     _print(everything, output)
-    if report:
-        report.write_text(page(f"{read.spec.name} simulated", _facts(scenario, trace, load), everything))
+    try:
+        report.write_text(page(f"{read.spec.name} simulated", facts, everything))
+    except OSError as error:
+        raise click.FileError(str(report), str(error)) from error
+    if output == "table":
+        click.echo(f"\n{facts[0]}\nPlots: {report}")
 
 
 def _policies(asked: tuple[str, ...]) -> Mapping[str, Factory | None]:

@@ -16,6 +16,8 @@ from inferfleet.api import GPUPool, InferenceDeployment
 from inferfleet.api.resource import SpecError
 from inferfleet.cli.plan_input import parse_gpu, read_model
 from inferfleet.planning import ModelFactsError
+from inferfleet.planning.accelerators import ACCELERATORS
+from inferfleet.planning.prices import default_price
 from inferfleet.simulate.arrivals import Trace, TraceError, length_seconds
 from inferfleet.simulate.generate import Generated, Sizes, constant, diurnal, spike
 from inferfleet.simulate.nodes import ColdStart, SimulatedPool
@@ -46,6 +48,7 @@ def read_deployment(path: Path, gpus: tuple[str, ...]) -> Read:
     """Read one InferenceDeployment and any GPUPools of a YAML file.
 
     A GPUPool grows up to its maxNodes, as under a node autoscaler; `gpus` add pools of the default prices.
+    Where neither says what there is, whatever can be rented is.
     """
     specs: list[DeploymentSpec] = []
     pools: list[SimulatedPool] = [_typed_pool(text) for text in gpus]
@@ -58,11 +61,19 @@ def read_deployment(path: Path, gpus: tuple[str, ...]) -> Read:
                 pools.append(SimulatedPool(GPUPool.model_validate(content).to_values()))
         if len(specs) != 1:
             raise click.ClickException(f"{path} holds {len(specs)} InferenceDeployments, one is needed")
-        if not pools:
-            raise click.ClickException(f"{path} holds no GPUPool: add one, or name the GPUs with --gpu")
-        return Read(specs[0], read_model(specs[0].model.id), tuple(pools))
+        return Read(specs[0], read_model(specs[0].model.id), tuple(pools) or _all_pools())
     except (ValidationError, SpecError, yaml.YAMLError, ModelFactsError) as error:
         raise click.ClickException(f"{path}: {error}") from error
+
+
+def _all_pools() -> tuple[SimulatedPool, ...]:
+    """What runs the default image and has a default price, in nodes of one and of eight GPUs."""
+    sold = [
+        gpu.name
+        for gpu in ACCELERATORS.values()
+        if gpu.vendor == "nvidia" and default_price(gpu.name, 1, CapacityType.ON_DEMAND)
+    ]
+    return tuple(_typed_pool(f"{name}:{count}") for name in sold for count in (1, 8))
 
 
 def _typed_pool(text: str) -> SimulatedPool:
