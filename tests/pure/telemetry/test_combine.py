@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf, nan
+
+import pytest
+
 from inferfleet.telemetry.engine_metrics import EngineMetrics
 from inferfleet.telemetry.workers import combine, read_gate_metrics
+from inferfleet.values import Buckets
 from inferfleet_wire import InFlight, LostCause, Notice, NoticeKind, Phase, State
 
 METRICS = EngineMetrics(3, 2, 0.5, 100, 200, 4096, requests_total=7, request_output_tokens_total=70)
@@ -46,3 +52,20 @@ def test_without_a_gate_what_the_engine_holds_is_in_flight():
     sample = combine("w", 1.0, METRICS, None)
     assert sample is not None
     assert (sample.in_flight, sample.gate_phase, sample.arrivals_total) == (5, "serving", None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"running": nan},
+        {"kv_usage": nan},
+        {"generation_tokens_total": inf},
+        {"requests_total": -1.0},
+        {"ttft_buckets": Buckets((1.0, inf), (nan, 3.0))},
+        {"itl_buckets": Buckets((1.0, inf), (3.0, nan))},
+        {"request_itl_buckets": Buckets((1.0, inf), (3.0, nan))},
+    ],
+    ids=", ".join,
+)
+def test_an_engine_that_tells_what_no_measurement_can_be_is_no_evidence(changes: dict[str, object]):
+    assert combine("w", 1.0, replace(METRICS, **changes), GATE) is None  # type: ignore[arg-type]

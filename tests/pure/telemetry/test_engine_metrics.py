@@ -38,6 +38,12 @@ def test_buckets_rise_with_their_bounds():
         assert list(buckets.counts) == sorted(buckets.counts)
 
 
+def test_a_bucket_without_a_bound_is_none():
+    name = "vllm:time_to_first_token_seconds_bucket"
+    text = f'{LEAST}{name}{{le="soon"}} 3\n{name} 3\n{name}{{le="0.5"}} 2\n'
+    assert read(text).ttft_buckets == Buckets((0.5,), (2,))
+
+
 def test_waiting_by_reason_is_not_counted_as_waiting():
     text = LEAST + 'vllm:num_requests_waiting_by_reason{reason="capacity"} 40\n'
     assert read(text).waiting == 2

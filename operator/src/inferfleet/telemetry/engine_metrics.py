@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
+from math import inf
 from typing import Final
 
 from inferfleet.values import NO_BUCKETS, Buckets
@@ -74,6 +77,18 @@ class EngineMetrics:
     request_prompt_tokens_total: float | None = None
     request_output_tokens_total: float | None = None
 
+    @property
+    def is_sane(self) -> bool:
+        """True if every number can be a measurement: NaN, infinite or negative ones cannot.
+
+        A histogram with a hole in it would be remembered for an hour as so many requests and misses.
+        """
+        counters = (self.prompt_tokens_total, self.generation_tokens_total, self.requests_total)
+        sums = (self.request_prompt_tokens_total, self.request_output_tokens_total)
+        counts = (self.ttft_buckets.counts, self.itl_buckets.counts, self.request_itl_buckets.counts)
+        told = (self.running, self.waiting, self.kv_usage, *counters, *sums, *chain(*counts))
+        return all(number is None or 0 <= number < inf for number in told)
+
 
 def read_engine_metrics(text: str) -> EngineMetrics | None:
     """Read an exposition; None where it does not even tell how many requests run and wait."""
@@ -117,10 +132,10 @@ def assemble(pick: Pick) -> EngineMetrics | None:
 
 
 def _buckets(points: Sequence[Point]) -> Buckets:
-    """The sum of the ranks' histograms, which share their bounds."""
+    """The sum of the ranks' histograms, which share their bounds; one without a bound is left out."""
     counts: dict[float, float] = defaultdict(float)
     for labels, value in points:
-        if "le" in labels:
+        with suppress(KeyError, ValueError):
             counts[float(labels["le"])] += value
     bounds = tuple(sorted(counts))
     return Buckets(bounds, tuple(counts[bound] for bound in bounds))

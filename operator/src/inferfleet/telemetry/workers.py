@@ -136,9 +136,9 @@ def combine(
     """One sample of what the engine and the gate said.
 
     While the engine is silent (it loads, or is too busy to answer) the gate still knows what is inside it;
-    without a gate, what the engine holds is what is in flight.
+    without a gate, what the engine holds is what is in flight. An engine that tells NaN is no evidence.
     """
-    if metrics is None and gate is None:
+    if (metrics is None and gate is None) or not (metrics is None or metrics.is_sane):
         return None
     if metrics is None:
         metrics = EngineMetrics(float(gate.in_flight) if gate else 0.0, 0.0)
