@@ -56,7 +56,8 @@ def test_denied_spot_is_reported_then_covered_by_on_demand_then_tried_again_and_
 
 
 def test_a_replica_without_a_node_freezes_nothing() -> None:
-    world = serving(1)
+    """It froze another planner's every decision (dynamo#14251). Here nobody gives it up meanwhile."""
+    world = serving(1, capacity=mixed(fallback_after_seconds=3600.0))
     world.cordon("spot")
     world.demand = lambda _now: 12
     world.run(60)

@@ -37,7 +37,7 @@ def test_load_above_target_never_lowers(count: int, waiting: float, running: flo
 def test_eight_replicas_at_a_fifth_above_their_capacity_become_more() -> None:
     """The same, in tokens."""
     shape = lambda _s: 8 * 1.2 * 5.0  # noqa: E731
-    *_, (_, decision, _) = steady(shape, replicas=8, running=8.0, pace=lambda _s: 100.0)
+    *_, (_, decision, _) = steady(shape, replicas=8, running=4.0, pace=lambda _s: 100.0)
     assert decision.desired > 8
 
 
@@ -131,6 +131,23 @@ def test_gauges_of_a_cold_start_that_read_zero_are_no_evidence_of_idleness() -> 
     assert decide(scope(workers, each(2), spec=AT_ONCE), settled(2), NOW)[0].desired == 2
     grown = (worker("w0"), worker("w1", ready_since=NOW - 30))
     assert decide(scope(grown, each(2), spec=AT_ONCE), settled(2), NOW)[0].desired == 1
+
+
+def test_gauges_that_lag_put_off_what_is_decided_by_as_much_and_change_nothing_else() -> None:
+    """vLLM's gauges lag 3 to 6 s (vllm#49538), while counters and the gate's arrivals are of now."""
+    arrivals = lambda s: 8.0 if 60 <= s < 120 else 2.0  # noqa: E731
+
+    def walked(lag: float) -> list[int]:
+        queue = lambda s: 40.0 if 60 <= s - lag < 120 else 0.0  # noqa: E731
+        spec = replace(SPEC, scale_down_window_seconds=30)
+        seen = steady(arrivals, replicas=2, waiting=queue, running=4.0, every=1, spec=spec)
+        return [decision.desired for _, decision, _ in seen]
+
+    exact, late = walked(0.0), walked(6.0)
+    assert max(exact) > 2
+    for second, desired in enumerate(late):
+        near = exact[max(0, second - 6) : second + 1]
+        assert min(near) <= desired <= max(near), second
 
 
 def test_after_a_restart_of_the_operator_nothing_is_lowered_before_the_window_is_full() -> None:
