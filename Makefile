@@ -64,7 +64,7 @@ bench-live: sync ## Measure: ten minutes of load on real engines, our scaling an
 
 .PHONY: bench-hundreds
 bench-hundreds: sync ## Measure: scaling to hundreds of replicas and back, an engine process each (root, ten minutes)
-	$(PY) benchmarks/hundreds.py $(HUNDREDS)
+	PYTHONPATH=benchmarks $(PY) -m hundreds.run $(HUNDREDS)
 
 .PHONY: scorecard
 scorecard: sync ## Simulate every control law on every load, and every mix of spot (half an hour of one core)

@@ -67,9 +67,14 @@ def address(number: int) -> str:
 
 @contextmanager
 def addresses() -> Iterator[None]:
-    """Make the range local, and lead every pod's engine port to its engine. Needs root."""
+    """Make the range local, and lead every pod's engine port to its engine. Needs root.
+
+    What a run that was killed has left is replaced.
+    """
     pairs = ", ".join(f"{address(number)} : {FIRST_PORT + number}" for number in range(1, MOST + 1))
     rules = f"""
+        table ip {TABLE}
+        delete table ip {TABLE}
         table ip {TABLE} {{
             map engines {{ type ipv4_addr : inet_service; elements = {{ {pairs} }}; }}
             chain output {{
@@ -77,7 +82,7 @@ def addresses() -> Iterator[None]:
                 ip daddr {RANGE} tcp dport {ENGINE_PORT} redirect to : ip daddr map @engines
             }}
         }}"""
-    subprocess.run(["ip", "route", "add", "local", RANGE, "dev", "lo"], check=True)
+    subprocess.run(["ip", "route", "replace", "local", RANGE, "dev", "lo"], check=True)
     try:
         subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
         try:

@@ -1,7 +1,7 @@
 """From a few replicas to some hundreds and back: the operator's own scaling, with an engine process to each.
 
-    python benchmarks/hundreds.py                  # as root; ten minutes
-    python benchmarks/hundreds.py --share 0.1      # a try with a tenth of the replicas
+    make bench-hundreds                            # as root; ten minutes
+    make bench-hundreds HUNDREDS="--share 0.1"     # a try with a tenth of the replicas
 
 Real: API server, scheduler, controllers, the operator's process, and for each replica a process of llm-d's
 engine simulator that keeps the pace that the plan predicts. `hollow.py` says what is played. Requests go to
@@ -15,6 +15,7 @@ import asyncio
 import json
 import random
 import resource
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -26,11 +27,11 @@ from pathlib import Path
 from typing import Any, Never
 
 import aiohttp
-from hollow import Kubelet, addresses
+from hundreds.hollow import Kubelet, addresses
+from hundreds.phases import OBJECTIVE_ITL, OBJECTIVE_TTFT, Look, Mark, Seen, report
 from live.replay import PATIENCE_SECONDS, Record, ask
 from live.shape import Request, Shape
 from operator_process import PORT, TICKS_PER_SECOND, alive, operator, read, scrape, wait
-from phases import OBJECTIVE_ITL, OBJECTIVE_TTFT, Look, Mark, Seen, report
 from pretend import Kubectl, deployment, node, prepare
 
 from inferfleet.cluster.client import ApiServer, load_configuration
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/hundreds/hundreds.json"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as on Ctrl-C
     cluster = resolve("api", name="inferfleet-hundreds")
     missing = [packages.OF_NODES[one] for one in ("ip", "nft") if not packages.is_present(one)]
     packages.install(missing, cluster.where.logs / "packages.log")
