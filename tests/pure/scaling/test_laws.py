@@ -15,6 +15,8 @@ from inferfleet.scaling.rules import Rules, resolve
 RULES = Rules(1, 20, 4.0, 0.8, 0.0, 60.0, 20, 20)
 IDLE = Load(ready=2, starting=0, capacity_tokens_per_second=100.0, output_tokens=10.0, slots=8, in_system=9.0)
 
+JOINED = {"joined_seconds": 20.0, "cold_start_seconds": 60.0}
+
 
 def answers(**changes: object) -> dict[str, int]:
     load = replace(IDLE, **changes)  # type: ignore[arg-type]
@@ -35,6 +37,9 @@ def test_the_laws_stand_in_their_order() -> None:
         ({"waiting": 9.0, "slots": 0.0, "output_tokens": 0.0}, {"queue": 3}),
         ({"waiting": 30.0, "starting": 3, "output_tokens": 0.0}, {"queue": 5}),
         ({"waiting": 60.0, "running": 16.0, "starting": 3, "output_tokens": 0.0}, {"queue": 10}),
+        ({"waiting": 60.0, "running": 16.0, **JOINED}, {"queue": 2}),
+        ({"waiting": 60.0, "running": 16.0, **JOINED, "joined_seconds": 59.0}, {"queue": 10}),
+        ({"waiting": 60.0, "running": 16.0, **JOINED, "arrivals_per_second": 20.0}, {"queue": 10, "tokens": 4}),
     ],
     ids=[
         "no load asks for nothing",
@@ -44,6 +49,9 @@ def test_the_laws_stand_in_their_order() -> None:
         "without a known batch the tolerated queue is the measure",
         "replicas that start will take a batch each, so no more are asked for",
         "a queue that even they will not take asks for more",
+        "what those that came lately leave time to drain is left to drain, at whomever it waits",
+        "what is left of it when that time is all but over asks for more",
+        "they drain nothing while they have nothing to spare",
     ],
 )
 def test_the_queue_law(changes: dict[str, object], expected: dict[str, int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from inferfleet.scaling import (
     capacity,
@@ -115,6 +116,7 @@ def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, Scalin
         unevenness=memory.unevenness,
         ttft_objective_seconds=scope.objectives.ttft_seconds,
         cold_start_seconds=cold_start,
+        joined_seconds=inf if memory.joined_at is None else now - memory.joined_at,
     )
     return _foresee(load, memory, now)
 
@@ -125,6 +127,7 @@ def _remember(scope: Scope, memory: ScalingMemory, passed: flows.Flows, now: flo
     names = {worker.name for worker in workers}
     starting, took = starts.watch(memory, workers)
     served = sum(worker.ready for worker in scope.staying)
+    grew = served > memory.served
     return replace(
         memory,
         samples={name: scope.samples[name] for name in sorted(scope.samples) if name in names},
@@ -132,7 +135,8 @@ def _remember(scope: Scope, memory: ScalingMemory, passed: flows.Flows, now: flo
         starting=starting,
         cold_starts=took,
         served=served,
-        served_since=now if served > memory.served else memory.served_since,
+        served_since=now if grew else memory.served_since,
+        joined_at=now if grew and memory.served else memory.joined_at,
     )
 
 

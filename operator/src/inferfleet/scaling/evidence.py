@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 
 from inferfleet.scaling.flows import STALE_SECONDS, YOUNG_SECONDS, Flows, within
 from inferfleet.scaling.latency import CHANCE, Latency
@@ -58,7 +58,8 @@ class Load:
     `in_system` are the requests that run or wait, now and as a mean of late. `burst_per_second` are the
     arrivals of the last seconds, less what may be chance; `output_tokens` are of the mean request. `forecast`
     is the demand a cold start ahead by `foreseen_by`. `slots` is the batch that one replica runs at once, 0
-    if unknown. `easing` is True while the queue becomes shorter. `unevenness` is how far apart the replicas
+    if unknown. `joined_seconds` is how long ago replicas came to those that served already. `easing` is True
+    while the queue becomes shorter. `unevenness` is how far apart the replicas
     are, 1 as chance alone has it. `gap` says what evidence is lacking.
     """
 
@@ -83,6 +84,7 @@ class Load:
     latency: Latency = field(default_factory=Latency)
     ttft_objective_seconds: float | None = None
     cold_start_seconds: float = 0.0
+    joined_seconds: float = inf
     evidence: Evidence = Evidence.FRESH
     gap: str = ""
 

@@ -33,22 +33,25 @@ def queue_depth(load: Load, rules: Rules) -> int:
 
     A replica that is starting will take a full batch out of the queue, and with the others what they have to
     spare over a cold start: with that credit the queue must still be too long before even more are asked for.
+    For as long again after it came the credit runs out bit by bit: behind a Service what waited at others
+    stays there, and only arrivals come to it.
     """
     if load.waiting <= rules.tolerated_queue * load.ready:
         return round_up(load.waiting / rules.tolerated_queue)
     asked = load.ready + load.starting
-    spared = _spare_tokens(load) / load.output_tokens if load.output_tokens > 0 else 0.0
-    left = load.waiting - max(load.starting * load.slots, spared)
-    if load.starting and left <= rules.tolerated_queue * asked:
-        return asked
+    left = load.cold_start_seconds - (0.0 if load.starting else load.joined_seconds)
+    if left > 0:
+        spared = _spare_tokens(load, left) / load.output_tokens if load.output_tokens > 0 else 0.0
+        if load.waiting - max(load.starting * load.slots, spared) <= rules.tolerated_queue * asked:
+            return asked
     batch = load.slots or rules.tolerated_queue
     return max(asked, round_up((load.waiting + load.running) / batch))
 
 
-def _spare_tokens(load: Load) -> float:
-    """What those that serve and those on their way will make over a cold start beyond what is asked for."""
+def _spare_tokens(load: Load, seconds: float) -> float:
+    """What those that serve and those on their way will make in that time beyond what is asked for."""
     able = (load.ready + load.starting) * load.capacity_tokens_per_second
-    return max(0.0, able - load.demand_tokens_per_second) * load.cold_start_seconds
+    return max(0.0, able - load.demand_tokens_per_second) * seconds
 
 
 def token_rate(load: Load, rules: Rules) -> int:
@@ -56,7 +59,7 @@ def token_rate(load: Load, rules: Rules) -> int:
 
     What those on their way will have to spare over a cold start is taken off the backlog first.
     """
-    backlog = max(0.0, load.waiting * load.output_tokens - _spare_tokens(load))
+    backlog = max(0.0, load.waiting * load.output_tokens - _spare_tokens(load, load.cold_start_seconds))
     drain = max(DRAIN_SECONDS, load.ttft_objective_seconds or 0.0)
     return _replicas(load, rules, load.demand_tokens_per_second + backlog / drain)
 

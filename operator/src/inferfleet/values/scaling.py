@@ -114,20 +114,19 @@ class ScalingMemory:
     """What scaling carries from pass to pass.
 
     In the process only: `samples`, the newest of each worker by its name; `flows`, what went through the
-    fleet lately, oldest first; `recommendations`, (instant, replicas) pairs for the windows;
-    `levels`, the same of what demand alone asked for in the last hour; `changes`, (instant, desired
-    from then on) pairs for the rate limits; `starting`, the workers that were seen before they first
-    served; `served_since`, when the replicas in service (`served`) last became more; `learned_at`, when
-    latencies last moved the capacity; `trial_since`, `tried` and `missed` are the trial of the present one:
-    since when, over how many requests, and how many of them missed an objective; `asked_lately` and
-    `missed_lately` are all requests of about the last hour, and the misses among them; `panic_until`;
-    `mean_over`, how many requests the mean one was taken over, 0 if that is not known. They
+    fleet lately, oldest first; `recommendations`, (instant, replicas) pairs for the windows; `levels`, the
+    same of what demand alone asked for in the last hour; `changes`, (instant, desired from then on) pairs for
+    the rate limits; `starting`, the workers that were seen before they first served; `served_since`, when the
+    replicas in service (`served`) last became more, and `joined_at`, when others that served already were
+    joined; `learned_at`, when latencies last moved the capacity; `trial_since`, `tried` and `missed` are the
+    trial of the present one: since when, over how many requests, and how many of them missed an objective;
+    `asked_lately` and `missed_lately` are all requests of about the last hour, and the misses among them;
+    `panic_until`; `mean_over`, how many requests the mean one was taken over, 0 if that is not known. They
     are lost with the process, which makes scaling hold until a window is full again. The rest is kept in
     status: `tokens_per_second_per_replica` is the learned capacity while the plan predicted
     `predicted_tokens_per_second`; `busy_tokens_per_second` is what one with a long queue made;
     `prompt_tokens` and `output_tokens` are the mean request; `unevenness` is how far apart the loads of
-    replicas are, 1 where chance spreads requests; `cold_starts` are the last seconds from
-    creation to Ready.
+    replicas are, 1 where chance spreads requests; `cold_starts` are the last seconds from creation to Ready.
     """
 
     samples: Mapping[str, EngineSample] = field(default_factory=dict)
@@ -146,6 +145,7 @@ class ScalingMemory:
     cold_starts: tuple[float, ...] = ()
     served: int = 0
     served_since: float | None = None
+    joined_at: float | None = None
     learned_at: float | None = None
     trial_since: float | None = None
     tried: float = 0.0
