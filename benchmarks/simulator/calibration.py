@@ -4,7 +4,9 @@ PYTHON is that of an environment with vLLM for CPU, MODEL a folder with a small 
 engine serves Poisson arrivals in turns: some that the step model is fitted to, step by step, and others that
 the simulator then serves as well. The fit knows the kind of load, so that its steps are those that are taken,
 and nothing of the arrivals that it is judged by. Those the engine serves twice, for how far it agrees with
-itself. Printed are the figures of each round, and the median error against the mean of both.
+itself. A second fit is to the steps of the judged arrivals themselves: what is wrong with it is wrong with
+scheduling and queueing, and no drift of the machine between one minute and the next. Printed are the figures
+of each round, and the median errors against the mean of both servings.
 
 The real engine runs in the process of `engine_clock.py`, on its own processor time: scheduler, KV cache and
 model are real, the API server takes no part. On a machine that does other work the time of a step still
@@ -59,18 +61,19 @@ LONGEST = (1200, 600)
 LOOK_SECONDS = 0.05
 Ended = tuple[float, float, float, int]
 """Arrival, first token, last token, tokens."""
+Look = tuple[float, int, int]
+"""Instant, running, waiting."""
+Step = tuple[float, int, int, int, float]
+"""Seconds, decodes and their context, prompt tokens, and the context that these attended to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What became of each request, (instant, running, waiting) as it went, and what each step took for what.
-
-    A step is its seconds, decodes and their context, prompt tokens, and the context that these attended to.
-    """
+    """What became of each request, who ran and waited at even times, and what each step took for what."""
 
     ended: Sequence[Ended]
-    looks: Sequence[tuple[float, int, int]]
-    steps: Sequence[tuple[float, int, int, int, float]] = ()
+    looks: Sequence[Look]
+    steps: Sequence[Step] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +114,31 @@ class RealEngine:
         if not answer:
             raise SystemExit(f"the engine ended with {self._process.wait()}")
         found: dict[str, Any] = json.loads(answer)
-        return Course(
-            [tuple(each) for each in found["ended"]], [tuple(each) for each in found["looks"]], found["steps"]
-        )
+        ended, steps = [tuple(each) for each in found["ended"]], found["steps"]
+        return Course(ended, looked_at(sorted(each[0] for each in ended), found["looks"], steps), steps)
 
     def close(self) -> None:
         """End it."""
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait(60)
+
+
+def looked_at(arrived: Sequence[float], looks: Sequence[Look], steps: Sequence[Step]) -> list[Look]:
+    """Who ran and waited at even times, of looks that were taken as each step ended.
+
+    Who waits during a step is whom it left waiting, and whoever came since it began: the engine itself
+    hears of those when it ends.
+    """
+    ends, found = [at for at, _, _ in looks], []
+    for index in range(int(arrived[-1] / LOOK_SECONDS) + 1):
+        now = index * LOOK_SECONDS
+        place = bisect_right(ends, now)
+        end, running, waiting = looks[place]
+        began = end - steps[place][0]
+        came = bisect_right(arrived, now) - bisect_right(arrived, began)
+        found.append((now, running, waiting + came) if began <= now else (now, 0, 0))
+    return found
 
 
 def fit(courses: Sequence[Course]) -> StepTimes:
@@ -201,23 +220,17 @@ class Notes:
 
 
 def figures(course: Course) -> Figures:
-    """Sum a course up; what ran and waited is looked up at even times, until the last arrival."""
+    """Sum a course up; what ran and waited is a mean until the last arrival."""
     ttfts = sorted(first - at for at, first, _, _ in course.ended)
     itls = [(last - first) / (tokens - 1) for _, first, last, tokens in course.ended if tokens > 1]
-    arrived = max(at for at, _, _, _ in course.ended)
     lasted = max(last for _, _, last, _ in course.ended) - min(at for at, _, _, _ in course.ended)
-    instants = [at for at, _, _ in course.looks]
-    found = []
-    for index in range(int(arrived / LOOK_SECONDS)):
-        place = bisect_right(instants, index * LOOK_SECONDS) - 1
-        found.append(course.looks[place][1:] if place >= 0 else (0, 0))
     return Figures(
         sum(tokens for _, _, _, tokens in course.ended) / lasted,
         fmean(ttfts),
         ttfts[int(len(ttfts) * 0.9)],
         fmean(itls),
-        fmean(running + waiting for running, waiting in found),
-        fmean(waiting for _, waiting in found),
+        fmean(running + waiting for _, running, waiting in course.looks),
+        fmean(waiting for _, _, waiting in course.looks),
     )
 
 
@@ -240,7 +253,7 @@ def capacity(times: StepTimes) -> float:
 
 def measure(engine: RealEngine, rounds: int, slices: int, seconds: float, shares: Sequence[float]) -> None:
     """In each round serve what is fitted to and what is judged in turns, on the same machine."""
-    errors: dict[tuple[float, str], list[float]] = {}
+    errors: dict[tuple[float, str, str], list[float]] = {}
     engine.serve(arrivals(FIRST_RATE, seconds / 2, 0))
     times = fit([engine.serve(arrivals(FIRST_RATE, seconds / 2, 1))])
     for number in range(1, rounds + 1):
@@ -254,21 +267,27 @@ def measure(engine: RealEngine, rounds: int, slices: int, seconds: float, shares
                 served.append((share, requests, engine.serve(requests), engine.serve(requests)))
         print(f"round {number}: loads are shares of {rate:.2f} requests/s", flush=True)
         times = fit(fitted)
+        fits = {"others": times, "own": fit([each for _, _, *both in served for each in both])}
         for share in shares:
             here = [each[1:] for each in served if each[0] == share]
             once = mean_of([figures(first) for _, first, _ in here])
             again = mean_of([figures(second) for *_, second in here])
             real = mean_of([once, again])
-            simulated = mean_of([figures(imitate(sent, times)) for sent, *_ in here])
             for name in Figures.__slots__:
-                one, other = getattr(real, name), getattr(simulated, name)
-                error = other / one - 1 if one else float("nan")
-                errors.setdefault((share, name), []).append(error)
-                twice = f"real {getattr(once, name):.4f} and again {getattr(again, name):.4f}"
-                print(f"  load {share:g} {name}: {twice}, simulated {other:.4f} ({error:+.1%})", flush=True)
+                print(f"  load {share:g} {name}: {getattr(once, name):.4f}, again {getattr(again, name):.4f}")
+            for kind, steps in fits.items():
+                simulated = mean_of([figures(imitate(sent, steps)) for sent, *_ in here])
+                for name in Figures.__slots__:
+                    one, other = getattr(real, name), getattr(simulated, name)
+                    error = other / one - 1 if one else float("nan")
+                    errors.setdefault((share, kind, name), []).append(error)
+                    print(
+                        f"  load {share:g} {name}, fitted to {kind}: {other:.4f} ({error:+.1%})", flush=True
+                    )
     print("median error over the rounds:")
-    for (share, name), seen in errors.items():
-        print(f"  load {share:g} {name}: {median(seen):+.1%} (from {min(seen):+.1%} to {max(seen):+.1%})")
+    for (share, kind, name), seen in errors.items():
+        spread = f"from {min(seen):+.1%} to {max(seen):+.1%}"
+        print(f"  load {share:g} {name}, fitted to {kind}: {median(seen):+.1%} ({spread})")
 
 
 def mean_of(several: Sequence[Figures]) -> Figures:
