@@ -18,6 +18,9 @@ from inferfleet.simulate.run import Outcome, simulate
 TARGET = 0.99
 TRAIN_SEED = 1000
 OURS = "inferfleet"
+OUR_TARGETS = (16.0, 12.0, 10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
+"""Of `minReplicas`, from cautious to daring; the last is the default."""
+
 SPOT_ONLY = {"skyserve"}
 OPTIMUM = "optimum"
 
@@ -77,22 +80,21 @@ def seconds_over(outcome: Outcome, step_at: float, ttft_seconds: float, itl_seco
     )
 
 
-def tune(case: Case, name: str, level: float, keep: Path) -> float:
-    """The most daring target that attains the level on the half for tuning, by bisection.
+def tune(case: Case, name: str, keep: Path) -> float:
+    """The most daring target that attains 99 % on the half for tuning, by bisection.
 
     Attainment falls as targets get more daring. Where none attains it is the most cautious one.
     """
-    law = LAWS[name]
-    low, high = -1, len(law.tuned_over)
+    targets = LAWS[name].tuned_over if name in LAWS else OUR_TARGETS
+    low, high = -1, len(targets)
     while high - low > 1:
         middle = (low + high) // 2
-        target = law.tuned_over[middle]
-        tried = run(case, Named(name, "tuned", target), TRAIN_SEED, train=True, keep=keep)
-        if tried.slo_attainment >= level:
+        tried = run(case, Named(name, "tuned", targets[middle]), TRAIN_SEED, train=True, keep=keep)
+        if tried.slo_attainment >= TARGET:
             low = middle
         else:
             high = middle
-    return law.tuned_over[max(0, low)]
+    return targets[max(0, low)]
 
 
 def optimal_run(case: Case, seed: int, trials: int, keep: Path) -> Outcome:

@@ -38,11 +38,10 @@ def markdown(card: Card) -> str:
             + (" s over after 4x |" if case.step_at is not None else ""),
             "|---|---|---|---|---|---|---|---|" + ("---|" if case.step_at is not None else ""),
         ]
-        level = attained_by_ours(verdicts)
         for verdict in ranked(verdicts):
             percent = Range(tuple(100 * value for value in verdict.attainment.values))
             cells = [
-                label(verdict) if verdict.attains(level) else f"*{label(verdict)}*",
+                label(verdict) if verdict.attains(TARGET) else f"*{label(verdict)}*",
                 span(percent),
                 span(verdict.cost_dollars),
                 span(verdict.over_optimum),
@@ -65,31 +64,26 @@ def markdown(card: Card) -> str:
 
 def ranked(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Those that attain by cost, then the rest by attainment."""
-    level = attained_by_ours(verdicts)
     return sorted(
         verdicts,
-        key=lambda v: (0, v.over_optimum.mean, 0.0) if v.attains(level) else (1, 0.0, -v.attainment.mean),
+        key=lambda v: (0, v.over_optimum.mean, 0.0) if v.attains(TARGET) else (1, 0.0, -v.attainment.mean),
     )
-
-
-def attained_by_ours(verdicts: Sequence[Verdict]) -> float:
-    """The attainment at which costs are compared: 99 %, or what ours has where that is less."""
-    return min([TARGET, *(v.attainment.mean for v in verdicts if v.policy == OURS)])
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
     """Ours beside the cheapest peer that attains."""
-    ours = next((v for v in verdicts if v.policy == OURS), None)
-    level = attained_by_ours(verdicts)
-    peers = [v for v in verdicts if v.policy not in {OURS, OPTIMUM} and v.attains(level)]
-    if ours is None:
-        return ""
-    said = f"{OURS}: {100 * ours.attainment.mean:.2f} % at {ours.over_optimum.mean:.2f} x the optimum's cost"
+    ours = [
+        f"{label(v)} {100 * v.attainment.mean:.2f} % at {v.over_optimum.mean:.2f} x the optimum's cost"
+        for v in verdicts
+        if v.policy == OURS
+    ]
+    said = ", ".join(ours)
+    peers = [v for v in verdicts if v.policy not in {OURS, OPTIMUM} and v.attains(TARGET)]
     if not peers:
-        return f"{said}; no peer law attains {100 * level:.2f} %."
+        return f"{said}; no peer law attains {100 * TARGET:g} %."
     best = min(peers, key=lambda v: v.over_optimum.mean)
     return (
-        f"{said}; the cheapest peer at {100 * level:.2f} %: {label(best)} at {best.over_optimum.mean:.2f} x."
+        f"{said}; the cheapest peer at {100 * TARGET:g} %: {label(best)} at {best.over_optimum.mean:.2f} x."
     )
 
 
@@ -105,7 +99,7 @@ def as_json(card: Card, meta: Mapping[str, Any]) -> str:
                     "policy": v.policy,
                     "kind": v.kind,
                     "target": v.target,
-                    "attains": v.attains(attained_by_ours(verdicts)),
+                    "attains": v.attains(TARGET),
                     "slo_attainment": v.attainment.values,
                     "cost_dollars": v.cost_dollars.values,
                     "cost_over_optimum": v.over_optimum.values,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import inferfleet
 from inferfleet.simulate.peers import LAWS
 from inferfleet.simulate.policy import Factory
 from inferfleet.simulate.run import Outcome, simulate
+from inferfleet.simulate.scenario import Scenario
 
 GENEROUS_DRAIN_SECONDS = 300.0
 SOURCES = Path(inferfleet.__file__).parent
@@ -63,7 +64,16 @@ def run(case: Case, who: Named, seed: int, *, train: bool = False, keep: Path) -
     code = fingerprint(*WORLD, *(law_parts(who.policy) if who.policy in LAWS else OPERATOR))
     half = "train" if train else "judge"
     path = keep / f"{case.name}-{half}-{who.policy}-{who.target or 'default'}-{seed}-{code}.pickle"
-    return kept(path, lambda: simulate(case.scenarios[0 if train else 1], factory_of(who), seed))
+    scenario = scenario_of(who, case.scenarios[0 if train else 1])
+    return kept(path, lambda: simulate(scenario, factory_of(who), seed))
+
+
+def scenario_of(who: Named, scenario: Scenario) -> Scenario:
+    """What is run: a target of ours is `minReplicas`, what its users write against bursts unforeseen."""
+    if who.policy in LAWS or who.target is None:
+        return scenario
+    autoscaling = replace(scenario.spec.autoscaling, min_replicas=round(who.target))
+    return replace(scenario, spec=replace(scenario.spec, autoscaling=autoscaling))
 
 
 def factory_of(who: Named) -> Factory | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cases import DEFAULT_TRACES, Case, all_cases
-from judge import OPTIMUM, OURS, TARGET, TRAIN_SEED, Verdict, judged, optimal_run, policies, tune
+from judge import OPTIMUM, OURS, Verdict, judged, optimal_run, policies, tune
 from report import as_json, label, markdown, page, span
 from runs import Named, run
 
@@ -75,35 +75,28 @@ def main() -> None:
 
 
 def run_case(case: Case, asked: Asked, pool: ProcessPoolExecutor) -> list[Verdict]:
-    """Ours and the optimum first: laws are tuned to what ours attains, and measured by the optimum."""
-    seeds, keep = range(asked.seeds), asked.keep
-    best = [pool.submit(optimal_run, case, seed, asked.trials, keep) for seed in seeds]
-    ours = [pool.submit(run, case, Named(OURS), seed, keep=keep) for seed in seeds]
-    trained = pool.submit(run, case, Named(OURS), TRAIN_SEED, train=True, keep=keep)
+    """The optimum first: laws are measured by it, ours among them."""
+    best = [pool.submit(optimal_run, case, seed, asked.trials, asked.keep) for seed in range(asked.seeds)]
     costs = [each.result().cost_dollars for each in best]
-    level = min(TARGET, trained.result().slo_attainment)
-    verdicts = [
-        judged(case, Named(OPTIMUM), (each.result() for each in best), costs),
-        judged(case, Named(OURS), (each.result() for each in ours), costs),
-    ]
-    for verdict in verdicts:
-        progress(case, verdict)
-    laws = [pool.submit(run_law, case, name, asked, level, costs) for name in asked.laws]
-    return [*verdicts, *(verdict for law in laws for verdict in law.result())]
+    limit = judged(case, Named(OPTIMUM), (each.result() for each in best), costs)
+    progress(case, limit)
+    laws = [pool.submit(run_law, case, name, asked, costs) for name in (OURS, *asked.laws)]
+    return [limit, *(verdict for law in laws for verdict in law.result())]
 
 
-def run_law(case: Case, name: str, asked: Asked, level: float, costs: Sequence[float]) -> list[Verdict]:
-    """One law with its defaults and with a tuned target."""
+def run_law(case: Case, name: str, asked: Asked, costs: Sequence[float]) -> list[Verdict]:
+    """One law with its defaults and with a tuned target; of ours all seeds have the defaults too."""
     keep, seeds = asked.keep, range(asked.seeds)
     plain = Named(name, "default")
     if asked.untuned:
         every = judged(case, plain, (run(case, plain, seed, keep=keep) for seed in seeds), costs)
         progress(case, every)
         return [every]
-    best = Named(name, "tuned", tune(case, name, level, keep))
-    default = [run(case, plain, seed, keep=keep) for seed in seeds[:DEFAULT_SEEDS]]
+    best = Named(name, "tuned", tune(case, name, keep))
+    some = seeds if name == OURS else seeds[:DEFAULT_SEEDS]
+    default = [run(case, plain, seed, keep=keep) for seed in some]
     tuned = [run(case, best, seed, keep=keep) for seed in seeds]
-    verdicts = [judged(case, plain, default, costs[:DEFAULT_SEEDS]), judged(case, best, tuned, costs)]
+    verdicts = [judged(case, plain, default, costs[: len(some)]), judged(case, best, tuned, costs)]
     for verdict in verdicts:
         progress(case, verdict)
     return verdicts

@@ -164,7 +164,13 @@ class Found:
 
 
 def search(
-    setting: Setting, evaluate: Evaluate, target: float, *, trials: int = 60, from_seconds: float = 0.0
+    setting: Setting,
+    evaluate: Evaluate,
+    target: float,
+    *,
+    trials: int = 60,
+    from_seconds: float = 0.0,
+    load: list[float] | None = None,
 ) -> Found:
     """Bisect on the load share, then shorten spans while the target holds.
 
@@ -174,8 +180,9 @@ def search(
         target: share of requests that must be within the objectives.
         trials: how many shortenings are tried.
         from_seconds: when costs begin to count; spans that end before are left alone.
+        load: busy replicas in each bin; that of the setting's own arrivals by default.
     """
-    load = replica_load(setting)
+    load = load or replica_load(setting)
     lead = setting.replica.cold_start_seconds * LEAD
     low, high = LOAD_SHARES
     found = Found(schedule(setting, load, low, lead), 0.0, inf, 0)
