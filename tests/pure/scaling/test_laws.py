@@ -39,7 +39,10 @@ def test_the_laws_stand_in_their_order() -> None:
         ({"waiting": 60.0, "running": 16.0, "starting": 3, "output_tokens": 0.0}, {"queue": 10}),
         ({"waiting": 60.0, "running": 16.0, **JOINED}, {"queue": 2}),
         ({"waiting": 60.0, "running": 16.0, **JOINED, "joined_seconds": 59.0}, {"queue": 10}),
-        ({"waiting": 60.0, "running": 16.0, **JOINED, "arrivals_per_second": 20.0}, {"queue": 10, "tokens": 4}),
+        (
+            {"waiting": 60.0, "running": 16.0, **JOINED, "arrivals_per_second": 20.0},
+            {"queue": 10, "tokens": 4},
+        ),
     ],
     ids=[
         "no load asks for nothing",
