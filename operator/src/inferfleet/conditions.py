@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from inferfleet import capacity
 from inferfleet.layouts import Choice
 from inferfleet.planning import Purchase
 from inferfleet.supply import Supply
@@ -128,7 +129,7 @@ def _capacity_available(found: Findings) -> Verdict:
         return None, Reason("NoLayout", "nothing is planned yet")
     if found.supply.problem:
         return False, found.supply.problem
-    without = [worker for worker in found.staying if worker.unschedulable]
+    without = capacity.without_node(found.staying)
     if without:
         return _without_node(found, without)
     if found.supply.note:
@@ -184,8 +185,9 @@ def _progress(found: Findings) -> Verdict:
 
 def _disrupted(found: Findings) -> Verdict:
     """Whether nodes under replicas are going."""
-    used = {pod.node for worker in found.observed.workers for pod in worker.pods}
-    going = [item for item in found.interruptions if item.node in used]
+    told = found.interruptions
+    used = {pod.node for worker in found.observed.workers for pod in worker.pods} if told else {}
+    going = [item for item in told if item.node in used]
     if not going:
         return False, Reason("Undisturbed", "no node under a replica is going")
     message = ", ".join(f"{item.node} ({item.kind}, {item.source})" for item in going)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from inferfleet import capacity, conditions, disruption, planning, scaling
 from inferfleet.disruption import Scene
 from inferfleet.layouts import choose, revision_of
-from inferfleet.supply import Demand, Fleet, Supply, divide, supply
+from inferfleet.supply import Demand, Fleet, Supply, divide, supply, without
 from inferfleet.values import (
     Account,
     Action,
@@ -33,12 +33,15 @@ from inferfleet.values import (
     Worker,
     Workload,
 )
+from inferfleet.values.remembered import remembered
 
 BUSY_LOOK_SECONDS = 1.0
 """While anyone leaves: deadlines are short, and idleness is seen by looking."""
 
 STARTING_LOOK_SECONDS = 2.0
 CALM_LOOK_SECONDS = 5.0
+
+_discover_pools = remembered(planning.discover_pools)
 
 
 def plan(observed: Observed, now: float) -> Plan:
@@ -55,7 +58,7 @@ def plan(observed: Observed, now: float) -> Plan:
         observed.node_events,
     )
     interruptions = disruption.classify(sights, now)
-    found_pools = planning.discover_pools(
+    found_pools = _discover_pools(
         _usable_nodes(observed, interruptions),
         observed.pool_specs,
         observed.gpus_taken,
@@ -75,7 +78,7 @@ def plan(observed: Observed, now: float) -> Plan:
     actions = (*_act(observed, given, decision, scene, silent), *protections)
     measured, pace_drift = _corrected(sized, spec.workload, tokens_per_second=memory.busy_tokens_per_second)
     purchase = planning.expect_purchase(
-        [worker for worker in given.fleet.staying if worker.unschedulable],
+        capacity.without_node(given.fleet.staying),
         pools,
         observed.node_pools,
         spec.capacity.fallback_after_seconds,
@@ -132,7 +135,7 @@ def _to_remember(
     interruptions: Sequence[Interruption], workers: Sequence[Worker]
 ) -> tuple[Interruption, ...]:
     """What concerns our workers, and what will not be told again; the rest is read anew from the nodes."""
-    used = {pod.node for worker in workers for pod in worker.pods}
+    used = {pod.node for worker in workers for pod in worker.pods} if interruptions else {}
     return tuple(item for item in interruptions if item.node in used or disruption.is_message(item))
 
 
@@ -160,14 +163,11 @@ def _scale(
     observed: Observed, heard: Mapping[str, EngineSample], layout: Layout | None, fleet: Fleet, scene: Scene
 ) -> tuple[ScalingDecision, ScalingMemory]:
     """Scale on who can be hoped for: what found no node or cannot start in time is no capacity on its way."""
-    hopeful = tuple(
-        worker
-        for worker in fleet.staying
-        if worker.failure is None and not capacity.is_stuck(worker, observed.spec.capacity, scene.now)
-    )
+    stuck = capacity.stuck(fleet.staying, observed.spec.capacity, scene.now)
+    hopeless = {worker.name for worker in (*stuck, *_failing(fleet.staying))}
     scope = scaling.Scope(
         spec=observed.spec.autoscaling,
-        staying=hopeful,
+        staying=without(fleet.staying, hopeless),
         leaving=fleet.leaving,
         samples=heard,
         layout=layout,
@@ -177,6 +177,11 @@ def _scale(
         paused=observed.spec.paused or not observed.spec_known,
     )
     return scaling.decide(scope, _scaling_memory(observed, scene.revision), scene.now)
+
+
+@remembered
+def _failing(workers: tuple[Worker, ...]) -> tuple[Worker, ...]:
+    return tuple(worker for worker in workers if worker.failure)
 
 
 def _act(

@@ -26,6 +26,7 @@ from inferfleet.values import (
     ScalingDecision,
     Worker,
 )
+from inferfleet.values.remembered import remembered
 from inferfleet.values.well_known import HOSTNAME, KARPENTER_NODE_POOL
 
 
@@ -40,7 +41,7 @@ class Fleet:
     @property
     def staying(self) -> tuple[Worker, ...]:
         """All who stay."""
-        return (*self.new, *self.old)
+        return (*self.new, *self.old) if self.old else self.new
 
     @property
     def leaving(self) -> tuple[Worker, ...]:
@@ -54,8 +55,8 @@ class Fleet:
         gone = {departure.worker.name for departure in departures}
         return Fleet(
             (*self.departures, *departures),
-            tuple(worker for worker in self.new if worker.name not in gone),
-            tuple(worker for worker in self.old if worker.name not in gone),
+            without(self.new, gone),
+            without(self.old, gone),
         )
 
 
@@ -84,15 +85,26 @@ class Supply:
     pause_seconds: float = 0.0
 
 
-def divide(workers: Sequence[Worker], scene: Scene) -> Fleet:
+def divide(workers: tuple[Worker, ...], scene: Scene) -> Fleet:
     """Tell those who must leave from those who stay."""
     departures = disruption.find_departures(workers, scene)
-    gone = {departure.worker.name for departure in departures}
-    staying = [worker for worker in workers if worker.name not in gone]
-    return Fleet(
-        departures,
-        tuple(worker for worker in staying if worker.revision == scene.revision),
-        tuple(worker for worker in staying if worker.revision != scene.revision),
+    staying = without(workers, {departure.worker.name for departure in departures})
+    return Fleet(departures, *_by_revision(staying, scene.revision))
+
+
+def without(workers: tuple[Worker, ...], gone: set[str]) -> tuple[Worker, ...]:
+    """The workers but those; where none goes the very same, of which much is known already."""
+    return tuple(worker for worker in workers if worker.name not in gone) if gone else workers
+
+
+@remembered
+def _by_revision(
+    workers: tuple[Worker, ...], revision: str | None
+) -> tuple[tuple[Worker, ...], tuple[Worker, ...]]:
+    """Those of a revision, and all others."""
+    return (
+        tuple(worker for worker in workers if worker.revision == revision),
+        tuple(worker for worker in workers if worker.revision != revision),
     )
 
 
@@ -225,7 +237,7 @@ def _wished(demand: Demand, allocation: Allocation, rollout: Rollout) -> tuple[D
         retired = rollout.retire(demand.decision.desired)
         departures += [disruption.ask_to_leave(w, DrainCause.ROLLOUT, replaced, now) for w in retired]
     gone = {departure.worker.name for departure in departures}
-    staying = [worker for worker in demand.fleet.staying if worker.name not in gone]
+    staying = without(demand.fleet.staying, gone)
     wanted = demand.decision.desired
     fewer = Reason("ScalingDown", f"{wanted} replicas are wanted: {demand.decision.reason.message}")
     surplus = _surplus(demand, allocation, staying)

@@ -1,6 +1,6 @@
 """Which offers serve the replicas: reserved, spot, on-demand; zones; fallback; cost."""
 
-from inferfleet.capacity.allocate import Allocation, Need, Placement, allocate, is_stuck
+from inferfleet.capacity.allocate import Allocation, Need, Placement, allocate, stuck, without_node
 from inferfleet.capacity.cost import dollars_per_hour, dollars_per_million_tokens, price_of
 from inferfleet.capacity.offers import key_of
 from inferfleet.capacity.prices import with_prices
@@ -12,8 +12,9 @@ __all__ = [
     "allocate",
     "dollars_per_hour",
     "dollars_per_million_tokens",
-    "is_stuck",
     "key_of",
     "price_of",
+    "stuck",
     "with_prices",
+    "without_node",
 ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
-from inferfleet.capacity.mix import Mix, mix
+from inferfleet.capacity.mix import Mix, count_types, mix
 from inferfleet.capacity.offers import Losses, Market, key_of, record_losses, usable
 from inferfleet.values import (
     CapacityMemory,
@@ -19,6 +18,7 @@ from inferfleet.values import (
     Reason,
     Worker,
 )
+from inferfleet.values.remembered import remembered
 
 SUSPECT_SECONDS = 180.0
 """Of interruptions that come together, over nine in ten come within this time (arXiv 2604.16457)."""
@@ -63,28 +63,28 @@ class Allocation:
 def allocate(need: Need, memory: CapacityMemory, now: float) -> Allocation:
     """Decide for `need.target` replicas of one revision. Asking twice in the same instant changes nothing."""
     offers = usable(need.pool, need.spec)
-    stuck = tuple(worker for worker in need.staying if is_stuck(worker, need.spec, now))
-    failed = [(worker.offer, worker.created_at + need.spec.fallback_after_seconds) for worker in stuck]
+    denied = stuck(need.staying, need.spec, now)
+    failed = [(worker.offer, worker.created_at + need.spec.fallback_after_seconds) for worker in denied]
     keep = need.spec.fallback_hold_seconds
     losses = record_losses(memory.losses, (*need.lost, *failed), now, keep)
     market = Market.open(
         offers,
         losses,
-        (*need.staying, *need.others),
+        (*need.staying, *need.others) if need.others else need.staying,
         need.gpus_per_replica,
         now,
         grows=need.pool.max_nodes is None or need.pool.nodes < need.pool.max_nodes,
         hold_seconds=need.spec.fallback_hold_seconds if need.spec.fallback else None,
     )
     given_up = tuple(
-        (worker, _give_up_reason(worker)) for worker in stuck if _has_better(worker, need, market)
+        (worker, _give_up_reason(worker)) for worker in denied if _has_better(worker, need, market)
     )
     gone = {worker.name for worker, _ in given_up}
-    staying = tuple(worker for worker in need.staying if worker.name not in gone)
+    staying = tuple(w for w in need.staying if w.name not in gone) if gone else need.staying
     suspected = _suspected((*memory.suspected, *need.lost), now)
     wanted = mix(need.target, need.spec, staying, market, dict(suspected))
     placements = _place(wanted, staying, market)
-    have = Counter(worker.offer.capacity_type for worker in staying)
+    have = count_types(staying)
     return Allocation(
         mix=wanted,
         placements=placements,
@@ -111,10 +111,15 @@ def _suspected(interruptions: Losses, now: float) -> Losses:
     return tuple(sorted((offer, at) for offer, at in dict(last).items() if now < at + SUSPECT_SECONDS))
 
 
-def is_stuck(worker: Worker, spec: CapacitySpec, now: float) -> bool:
-    """True if a replica has found no node for `fallback.after`: its offer is taken for denied."""
-    waited = now - worker.created_at
-    return worker.unschedulable is not None and waited >= spec.fallback_after_seconds
+def stuck(workers: tuple[Worker, ...], spec: CapacitySpec, now: float) -> tuple[Worker, ...]:
+    """The replicas that have found no node for `fallback.after`: their offers are taken for denied."""
+    return tuple(w for w in without_node(workers) if now - w.created_at >= spec.fallback_after_seconds)
+
+
+@remembered
+def without_node(workers: tuple[Worker, ...]) -> tuple[Worker, ...]:
+    """The replicas for which no node has room."""
+    return tuple(worker for worker in workers if worker.unschedulable)
 
 
 def _has_better(worker: Worker, need: Need, market: Market) -> bool:
@@ -132,9 +137,9 @@ def _give_up_reason(worker: Worker) -> Reason:
     return Reason("OfferGivenUp", f"{worker.name} found no {worker.offer.capacity_type} node: {said}")
 
 
-def _place(wanted: Mix, staying: Sequence[Worker], market: Market) -> tuple[Placement, ...]:
+def _place(wanted: Mix, staying: tuple[Worker, ...], market: Market) -> tuple[Placement, ...]:
     """Stable capacity first, so that the floor stands before anything else is bought."""
-    have = Counter(worker.offer.capacity_type for worker in staying)
+    have = count_types(staying)
     placements: list[Placement] = []
     for kind in (CapacityType.RESERVED, CapacityType.ON_DEMAND, CapacityType.SPOT):
         for _ in range(wanted.wanted(kind) - have[kind]):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from inferfleet.capacity.offers import key_of
 from inferfleet.values import OfferKey, Pool, Worker
+from inferfleet.values.remembered import remembered
 
 
 def price_of(offer: OfferKey, pools: Sequence[Pool]) -> float:
@@ -17,10 +18,15 @@ def price_of(offer: OfferKey, pools: Sequence[Pool]) -> float:
     return next(iter(exact), max(alike, default=0.0))
 
 
-def dollars_per_hour(workers: Sequence[Worker], pools: Sequence[Pool], gpus_per_replica: int) -> float:
+def dollars_per_hour(workers: tuple[Worker, ...], pools: Sequence[Pool], gpus_per_replica: int) -> float:
     """The price of the GPUs that replicas hold, leaving ones included; a pod without a node holds none."""
-    placed = Counter(worker.offer for worker in workers if worker.placed)
-    return sum(count * price_of(offer, pools) for offer, count in placed.items()) * gpus_per_replica
+    placed = _count_placed(workers).items()
+    return sum(count * price_of(offer, pools) for offer, count in placed) * gpus_per_replica
+
+
+@remembered
+def _count_placed(workers: tuple[Worker, ...]) -> Mapping[OfferKey, int]:
+    return Counter(worker.offer for worker in workers if worker.placed)
 
 
 def dollars_per_million_tokens(dollars_per_hour: float, tokens_per_second: float) -> float | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from inferfleet.capacity.offers import Market
 from inferfleet.values import CapacitySpec, CapacityType, OfferKey, Worker
+from inferfleet.values.remembered import remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Mix:
 def mix(
     target: int,
     spec: CapacitySpec,
-    staying: Sequence[Worker],
+    staying: tuple[Worker, ...],
     market: Market,
     suspected: Collection[OfferKey],
 ) -> Mix:
@@ -64,8 +65,14 @@ def mix(
     return Mix(nominal.reserved, asked, nominal.on_demand + covered, covered, note)
 
 
-def _nominal(target: int, spec: CapacitySpec, staying: Sequence[Worker], market: Market) -> Mix:
-    have = Counter(worker.offer.capacity_type for worker in staying)
+@remembered
+def count_types(workers: tuple[Worker, ...]) -> Mapping[CapacityType, int]:
+    """How many replicas of each type there are."""
+    return Counter(worker.offer.capacity_type for worker in workers)
+
+
+def _nominal(target: int, spec: CapacitySpec, staying: tuple[Worker, ...], market: Market) -> Mix:
+    have = count_types(staying)
     reserved = min(target, have[CapacityType.RESERVED] + _to_reserved(target, staying, market))
     rest = target - reserved
     base = min(rest, max(0, spec.on_demand_base.of(target) - reserved))
@@ -83,15 +90,17 @@ def _nominal(target: int, spec: CapacitySpec, staying: Sequence[Worker], market:
     return Mix(reserved, spot, on_demand)
 
 
-def _to_reserved(target: int, staying: Sequence[Worker], market: Market) -> int:
+def _to_reserved(target: int, staying: tuple[Worker, ...], market: Market) -> int:
     """How many replicas reserved GPUs take now: what is missing, else one that is paid for elsewhere."""
     offers = (offer for offer in market.of(CapacityType.RESERVED) if not market.is_cooling(offer))
     free = sum(map(market.free_replicas, offers))
+    if not free:
+        return 0
     settled = all(w.ready for w in staying if w.offer.capacity_type is CapacityType.RESERVED)
     return min(free, max(target - len(staying), 1 if settled else 0, 0))
 
 
-def _with_extra(nominal: Mix, spec: CapacitySpec, staying: Sequence[Worker], market: Market) -> Mix:
+def _with_extra(nominal: Mix, spec: CapacitySpec, staying: tuple[Worker, ...], market: Market) -> Mix:
     """Add the over-provision: that many replicas, or that share of what one zone's loss would take.
 
     Losses come in lumps, a zone at a time, so a share is one of the fullest zone, never of the whole.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from inferfleet.values import CapacitySpec, CapacityType, Offer, OfferKey, Pool, Worker
+from inferfleet.values.remembered import remembered
 
 LOSS_DECAY_SECONDS = 3600.0
 """A loss weighs 1/e after this long: where spot is bad, uninterrupted spells last about an hour."""
@@ -92,7 +93,7 @@ class Market:
         cls,
         offers: tuple[Offer, ...],
         losses: Losses,
-        workers: Sequence[Worker],
+        workers: tuple[Worker, ...],
         gpus_per_replica: int,
         now: float,
         *,
@@ -101,14 +102,10 @@ class Market:
     ) -> Market:
         """Count our replicas by offer; those without a node yet will take GPUs that still look free."""
         market = cls(offers, losses, gpus_per_replica, now, grows, hold_seconds)
-        by_offer: defaultdict[OfferKey, list[Worker]] = defaultdict(list)
-        for worker in workers:
-            by_offer[worker.offer].append(worker)
-        for offer, there in by_offer.items():
-            placed = [worker.created_at for worker in there if worker.placed]
-            market.ours[offer] = len(there)
-            market.taken[offer] = (len(there) - len(placed)) * gpus_per_replica
-            market.joined[offer] = max(placed, default=0.0)
+        for offer, (there, without_node, youngest) in _census(workers).items():
+            market.ours[offer] = there
+            market.taken[offer] = without_node * gpus_per_replica
+            market.joined[offer] = youngest
         return market
 
     def of(self, capacity_type: CapacityType) -> tuple[Offer, ...]:
@@ -173,3 +170,16 @@ class Market:
             offer.price_dollars_per_gpu_hour,
             offer.zone,
         )
+
+
+@remembered
+def _census(workers: tuple[Worker, ...]) -> Mapping[OfferKey, tuple[int, int, float]]:
+    """Replicas by offer, those of them without a node, and when the youngest of the others was created."""
+    by_offer: defaultdict[OfferKey, list[Worker]] = defaultdict(list)
+    for worker in workers:
+        by_offer[worker.offer].append(worker)
+    placed = {offer: [w.created_at for w in there if w.placed] for offer, there in by_offer.items()}
+    return {
+        offer: (len(there), len(there) - len(placed[offer]), max(placed[offer], default=0.0))
+        for offer, there in by_offer.items()
+    }

@@ -15,6 +15,7 @@ from inferfleet.values import (
     NodeEvent,
     Worker,
 )
+from inferfleet.values.remembered import remembered
 
 URGENCY = (
     InterruptionKind.REBALANCE,
@@ -36,8 +37,8 @@ MESSAGES = ("event", "worker")
 class Sights:
     """Where signals are looked for. `known` are the interruptions of the last pass, which say since when."""
 
-    nodes: Sequence[Node]
-    workers: Sequence[Worker] = ()
+    nodes: tuple[Node, ...]
+    workers: tuple[Worker, ...] = ()
     samples: Mapping[str, EngineSample] = field(default_factory=dict)
     known: Sequence[Interruption] = ()
     claims: Sequence[NodeClaim] = ()
@@ -50,7 +51,7 @@ def classify(sights: Sights, now: float) -> tuple[Interruption, ...]:
     A signal that is gone from its node is dropped with it (drains under way go on: their own annotation
     holds them).
     """
-    present = {node.name: node for node in sights.nodes}
+    present = _names(sights.nodes)
     seen = [
         *(item for sight in _by_node(sights) for item in signals.read(sight, now)),
         *_drifted(sights, now),
@@ -81,11 +82,27 @@ def _by_node(sights: Sights) -> Iterable[signals.Sight]:
     events: dict[str, list[NodeEvent]] = {}
     for event in sights.events:
         events.setdefault(owners.get(event.about, "") if event.claim else event.about, []).append(event)
-    for node in sights.nodes:
+    for node in sights.nodes if claims or events else _uneasy(sights.nodes):
         claim, told = claims.get(node.name), events.get(node.name)
         if told or not signals.is_calm(node, claim):
             about = [event for event in told or () if event.claim or event.uid in {"", node.name, node.uid}]
             yield signals.Sight(node, claim, tuple(about))
+
+
+@remembered
+def _names(nodes: tuple[Node, ...]) -> frozenset[str]:
+    return frozenset(node.name for node in nodes)
+
+
+@remembered
+def _uneasy(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    return tuple(node for node in nodes if not signals.is_calm(node, None))
+
+
+@remembered
+def _used(workers: tuple[Worker, ...]) -> frozenset[str]:
+    """The nodes under workers."""
+    return frozenset(pod.node for worker in workers for pod in worker.pods if pod.node is not None)
 
 
 def _drifted(sights: Sights, now: float) -> Iterable[Interruption]:
@@ -94,7 +111,7 @@ def _drifted(sights: Sights, now: float) -> Iterable[Interruption]:
     One at a time: a changed node template makes all nodes drift at once.
     """
     drifted = [claim for claim in sights.claims if claim.drifted]
-    used = {pod.node for worker in sights.workers for pod in worker.pods} if drifted else {}
+    used = _used(sights.workers)
     waiting = sorted((claim.node, claim.name) for claim in drifted if claim.node in used)
     for node, claim in waiting[:1]:
         yield Interruption(
@@ -102,16 +119,15 @@ def _drifted(sights: Sights, now: float) -> Iterable[Interruption]:
         )
 
 
-def _is_believed(item: Interruption, present: Mapping[str, Node], now: float) -> bool:
+def _is_believed(item: Interruption, present: frozenset[str], now: float) -> bool:
     return item.node in present and now < max(item.seen_at, item.deadline or 0.0) + FORGET_SECONDS
 
 
-def _missing(workers: Sequence[Worker], present: Mapping[str, Node], now: float) -> Iterable[Interruption]:
+def _missing(workers: tuple[Worker, ...], present: frozenset[str], now: float) -> Iterable[Interruption]:
     """Pods on a node that no longer exists. An empty view of nodes proves nothing."""
     if not present:
         return
-    used = {pod.node for worker in workers for pod in worker.pods if pod.node is not None}
-    for name in sorted(used - present.keys()):
+    for name in sorted(_used(workers) - present):
         yield Interruption(InterruptionKind.LOST, name, now, now, "node gone")
 
 

@@ -39,6 +39,8 @@ class Rollout:
     def late(self) -> Reason | None:
         """Why the newest revision does not progress: it fails, or nothing of it became Ready for too long."""
         waiting = [worker for worker in self.new if not worker.ready]
+        if not waiting and not self.failures:
+            return None
         hopeless = next((worker.failure for worker in waiting if worker.failure), None)
         if hopeless:
             return Reason("NewReplicasFail", f"a new replica cannot start: {hopeless.message}")

@@ -22,7 +22,8 @@ def find_silent(staying: Sequence[Worker], accounts: Sequence[Account], now: flo
     of others. Where nobody is heard it may be we who are cut off.
     """
     heard_at = {account.worker: account.at for account in accounts if account.instance}
-    if not any(worker.ready and now - heard_at.get(worker.name, 0.0) <= HEARD_SECONDS for worker in staying):
+    hears = [worker for worker in staying if worker.ready and worker.name in heard_at]
+    if not any(now - heard_at[worker.name] <= HEARD_SECONDS for worker in hears):
         return frozenset()
     return frozenset(w.name for w in staying if now - heard_at.get(w.name, now) > SILENT_SECONDS)
 

@@ -32,6 +32,7 @@ DRIFT: Final = 0.15
 _STEP: Final = 1.02
 
 
+@lru_cache(maxsize=256)
 def correct(
     layout: Layout, workload: Workload, kv_cache_tokens: int | None, tokens_per_second: float | None
 ) -> tuple[Layout, tuple[Reason, ...]]:
@@ -86,12 +87,24 @@ def repredict(
     draft counts for as much as it did with the requests of the plan.
     """
     pool = next((pool for pool in pools if pool.name == layout.pool), None)
-    served = requantise(model, spec.engine.quantization) if spec.engine.quantization else model
-    if pool is None or isinstance(served, Reason):
+    if pool is None:
         return layout
-    place = pool.accelerator, pool.gpus_per_node
+    return _repredicted(layout, model, (pool.accelerator, pool.gpus_per_node), spec, _rounded(request))
+
+
+@lru_cache(maxsize=4096)
+def _repredicted(
+    layout: Layout,
+    model: ModelFacts,
+    place: tuple[Accelerator, int],
+    spec: DeploymentSpec,
+    request: Workload,
+) -> Layout:
+    served = requantise(model, spec.engine.quantization) if spec.engine.quantization else model
+    if isinstance(served, Reason):
+        return layout
     before = _pace(layout, served, place, spec.objectives, _rounded(spec.workload))
-    now = _pace(layout, served, place, spec.objectives, _rounded(request))
+    now = _pace(layout, served, place, spec.objectives, request)
     if not before or not now:
         return layout
     pace = layout.prediction.tokens_per_second * now / before
@@ -106,7 +119,6 @@ def _to_step(tokens: int) -> int:
     return max(1, round(_STEP ** round(log(max(1, tokens), _STEP))))
 
 
-@lru_cache(maxsize=4096)
 def _pace(
     layout: Layout,
     served: ModelFacts,

@@ -52,6 +52,11 @@ class Scope:
     objectives: Objectives = field(default_factory=Objectives)
     workload: Workload = field(default_factory=Workload)
 
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """All of them."""
+        return (*self.staying, *self.leaving) if self.leaving else self.staying
+
 
 def decide(scope: Scope, memory: ScalingMemory, now: float) -> tuple[ScalingDecision, ScalingMemory]:
     """How many replicas there should be, and what to remember. The same samples twice change nothing."""
@@ -97,9 +102,8 @@ def _current(scope: Scope, memory: ScalingMemory) -> int:
 
 def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, ScalingMemory]:
     """Take in the new samples: what went through, what that teaches, what is foreseen."""
-    workers = (*scope.staying, *scope.leaving)
     busy_queue, fresh = scope.spec.target_queue_per_replica, flows.fresh(scope.samples, now)
-    passed, news = flows.record(memory.flows, memory.samples, scope.samples, workers, busy_queue)
+    passed, news = flows.record(memory.flows, memory.samples, scope.samples, scope.workers, busy_queue)
     memory = _remember(scope, memory, passed, now)
     memory = capacity.learn_request(memory, passed, news)
     memory = spread.learn(memory, scope.staying, fresh, news)
@@ -123,10 +127,9 @@ def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, Scalin
 
 def _remember(scope: Scope, memory: ScalingMemory, passed: flows.Flows, now: float) -> ScalingMemory:
     """Keep the newest sample of whoever exists, however old: it tells what a dead worker takes along."""
-    workers = (*scope.staying, *scope.leaving)
-    names = {worker.name for worker in workers}
-    starting, took = starts.watch(memory, workers)
-    served = sum(worker.ready for worker in scope.staying)
+    names = {worker.name for worker in scope.workers}
+    starting, took = starts.watch(memory, scope.workers)
+    served = len(evidence.in_service(scope.staying))
     grew = served > memory.served
     return replace(
         memory,

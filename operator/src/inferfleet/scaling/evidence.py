@@ -14,6 +14,7 @@ from math import ceil, inf, sqrt
 from inferfleet.scaling.flows import STALE_SECONDS, YOUNG_SECONDS, Flows, within
 from inferfleet.scaling.latency import CHANCE, Latency
 from inferfleet.values import EngineSample, Flow, Layout, Worker
+from inferfleet.values.remembered import remembered
 
 RATE_SECONDS = 60.0
 """Arrivals are counted over this long: shorter is chance, longer is late."""
@@ -126,26 +127,26 @@ def with_room(served: float, unevenness: float) -> float:
 
 
 def weigh(
-    staying: Sequence[Worker],
+    staying: tuple[Worker, ...],
     fresh: Mapping[str, EngineSample],
     flows: Flows,
     layout: Layout | None,
     now: float,
 ) -> Load:
     """Judge what the `fresh` samples and the `flows` prove about the load on the `staying` workers."""
-    ready = [worker for worker in staying if worker.ready]
+    ready = in_service(staying)
     known = [fresh[worker.name] for worker in ready if worker.name in fresh]
     evidence, gap = _coverage(ready, fresh, now)
     minute, lately = within(flows, RATE_SECONDS), within(flows, NOW_SECONDS)
-    waiting = sum(sample.waiting for sample in known)
-    running = sum(sample.running for sample in known)
+    waiting = sum([sample.waiting for sample in known])
+    running = sum([sample.running for sample in known])
     inside = _inside(lately) if lately else waiting + running
     return Load(
         ready=len(ready),
         starting=len(staying) - len(ready),
         waiting=waiting,
         running=running,
-        kv_usage=sum(sample.kv_usage or 0.0 for sample in known),
+        kv_usage=sum([sample.kv_usage or 0.0 for sample in known]),
         in_system=waiting + running,
         in_system_lately=inside,
         arrivals_per_second=_per_second(minute, minute.arrivals) if minute else 0.0,
@@ -158,9 +159,17 @@ def weigh(
     )
 
 
+@remembered
+def in_service(workers: tuple[Worker, ...]) -> tuple[Worker, ...]:
+    """Those of the workers that the endpoints carry."""
+    return tuple(worker for worker in workers if worker.ready)
+
+
 def _coverage(ready: Sequence[Worker], fresh: Mapping[str, EngineSample], now: float) -> tuple[Evidence, str]:
     silent = [worker.name for worker in ready if worker.name not in fresh]
-    young = [worker.name for worker in ready if _is_young(worker, fresh.get(worker.name), now)]
+    after = now - YOUNG_SECONDS
+    came = [w.name for w in ready if (since := w.leader.ready_since) is not None and since > after]
+    young = [name for name in came if _is_idle(fresh.get(name))]
     if not ready:
         return Evidence.MISSING, "no replica is ready"
     if len(silent) == len(ready):
@@ -175,10 +184,8 @@ def _coverage(ready: Sequence[Worker], fresh: Mapping[str, EngineSample], now: f
     return Evidence.FRESH, ""
 
 
-def _is_young(worker: Worker, sample: EngineSample | None, now: float) -> bool:
-    since = worker.leader.ready_since
-    idle = sample is not None and sample.running == 0 and sample.waiting == 0
-    return idle and since is not None and since > now - YOUNG_SECONDS
+def _is_idle(sample: EngineSample | None) -> bool:
+    return sample is not None and sample.running == 0 and sample.waiting == 0
 
 
 def _burst_per_second(flows: Flows, minute: Flow | None) -> float:
@@ -220,4 +227,4 @@ def _slots(known: Sequence[EngineSample], layout: Layout | None) -> float:
 
 def _is_full(sample: EngineSample) -> bool:
     """True if requests wait at this batch for cache."""
-    return min(sample.waiting, sample.running) >= 1 and (sample.kv_usage or 0.0) >= FULL_CACHE
+    return sample.waiting >= 1 and sample.running >= 1 and (sample.kv_usage or 0.0) >= FULL_CACHE

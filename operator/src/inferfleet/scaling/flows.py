@@ -6,11 +6,12 @@ samples, however long the windows are that laws look at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from operator import attrgetter, sub
 
 from inferfleet.values import NO_BUCKETS, Buckets, EngineSample, Flow, Worker
+from inferfleet.values.remembered import remembered
 
 STALE_SECONDS = 15.0
 """A sample older than this proves nothing: several scrapes in a row have failed by then."""
@@ -25,6 +26,9 @@ KEEP_SECONDS = 60.0
 """How far back any law looks."""
 
 Flows = tuple[Flow, ...]
+
+Pairs = Sequence[tuple[EngineSample, EngineSample]]
+"""Two samples of each replica, the older one first."""
 
 
 def is_sane(sample: EngineSample) -> bool:
@@ -69,7 +73,7 @@ def record(
     flows: Flows,
     before: Mapping[str, EngineSample],
     after: Mapping[str, EngineSample],
-    workers: Sequence[Worker],
+    workers: tuple[Worker, ...],
     busy_queue: float,
 ) -> tuple[Flows, Flow | None]:
     """Add what `after` shows over `before`, the newest sample of each worker then and now.
@@ -78,22 +82,25 @@ def record(
     None where no sample is new.
     """
     moved = [(old, new) for name, new in after.items() if (old := before.get(name)) and new.at > old.at]
-    at = max((new.at for _, new in moved), default=0.0)
-    began = flows[-1].at if flows else max((old.at for old, _ in moved), default=0.0)
+    at = max([new.at for _, new in moved], default=0.0)
+    began = flows[-1].at if flows else max([old.at for old, _ in moved], default=0.0)
     if at <= began:
         return flows, None
-    since = {worker.name: worker.leader.ready_since for worker in workers if worker.ready}
-    parts = [_part(old, new, at - began, since.get(new.worker), busy_queue) for old, new in moved]
     total = _flow(
         at,
-        (at - began, *map(sum, zip(*parts, strict=True))),
-        ttft=_growth_of([(old.ttft_buckets, new.ttft_buckets) for old, new in moved]),
-        itl=_growth_of([(_itl(old), _itl(new)) for old, new in moved]),
+        (at - began, *_grown(moved, at - began, _ready_since(workers), busy_queue)),
+        ttft=_growth_of(moved, attrgetter("ttft_buckets")),
+        itl=_growth_of(moved, _itl),
     )
     kept = tuple(flow for flow in flows if flow.at > at - KEEP_SECONDS)
     if kept and kept[-1].seconds < SPAN_SECONDS:
         return (*kept[:-1], merge((kept[-1], total))), total
     return (*kept, total), total
+
+
+@remembered
+def _ready_since(workers: tuple[Worker, ...]) -> Mapping[str, float | None]:
+    return {worker.name: worker.leader.ready_since for worker in workers if worker.ready}
 
 
 def merge(flows: Sequence[Flow]) -> Flow:
@@ -131,41 +138,43 @@ def _flow(at: float, added: Iterable[float], ttft: Buckets, itl: Buckets) -> Flo
     return Flow(at, *added, ttft=ttft, itl=itl)  # type: ignore[misc, arg-type] # in the order of fields
 
 
-def _part(
-    old: EngineSample, new: EngineSample, seconds: float, ready_since: float | None, busy_queue: float
+def _grown(
+    moved: Pairs, seconds: float, ready_since: Mapping[str, float | None], busy_queue: float
 ) -> tuple[float, ...]:
-    """One replica's growth between two samples, in the order of Flow's fields.
+    """The growth of all replicas between two samples of each, in the order of Flow's fields.
 
     What a silent one catches up on is cut to the span.
     """
-    passed = new.at - old.at
-    share = min(1.0, seconds / passed)
-    before, after = old.running + old.waiting, new.running + new.waiting
-    generated = growth(old.generation_tokens_total, new.generation_tokens_total) or 0.0
-    arrivals = growth(old.arrivals_total, new.arrivals_total)
-    finished = growth(old.requests_total, new.requests_total)
-    prompts = growth(old.request_prompt_tokens_total, new.request_prompt_tokens_total) or 0.0
-    outputs = growth(old.request_output_tokens_total, new.request_output_tokens_total) or 0.0
-    if finished is None:
-        finished = max(0.0, (arrivals or 0.0) - (after - before))
-        prompts = growth(old.prompt_tokens_total, new.prompt_tokens_total) or 0.0
-        outputs = generated
-    if arrivals is None:
-        arrivals = max(0.0, finished + after - before)
-    warm = ready_since is not None and ready_since <= old.at - YOUNG_SECONDS
-    busy = passed if warm and min(old.waiting, new.waiting) >= busy_queue else 0.0
-    return (
-        arrivals * share,
-        finished,
-        prompts,
-        outputs,
-        generated * share,
-        0.0 if ready_since is None else passed * share,
-        busy,
-        generated if busy else 0.0,
-        (before + after) / 2 * passed * share,
-        (old.waiting + new.waiting) / 2 * passed * share,
-    )
+    came = tokens = served = busy_seconds = busy_tokens = inside = waiting = 0.0
+    ended: float = 0
+    prompts: float = 0
+    outputs: float = 0
+    for old, new in moved:
+        passed = new.at - old.at
+        share = min(1.0, seconds / passed)
+        before, after = old.running + old.waiting, new.running + new.waiting
+        generated = growth(old.generation_tokens_total, new.generation_tokens_total) or 0.0
+        arrivals = growth(old.arrivals_total, new.arrivals_total)
+        finished = growth(old.requests_total, new.requests_total)
+        if finished is None:
+            finished = max(0.0, (arrivals or 0.0) - (after - before))
+            prompts += growth(old.prompt_tokens_total, new.prompt_tokens_total) or 0.0
+            outputs += generated
+        else:
+            prompts += growth(old.request_prompt_tokens_total, new.request_prompt_tokens_total) or 0.0
+            outputs += growth(old.request_output_tokens_total, new.request_output_tokens_total) or 0.0
+        came += (max(0.0, finished + after - before) if arrivals is None else arrivals) * share
+        ended += finished
+        tokens += generated * share
+        inside += (before + after) / 2 * passed * share
+        waiting += (old.waiting + new.waiting) / 2 * passed * share
+        since = ready_since.get(new.worker)
+        if since is not None:
+            served += passed * share
+            if since <= old.at - YOUNG_SECONDS and min(old.waiting, new.waiting) >= busy_queue:
+                busy_seconds += passed
+                busy_tokens += generated
+    return came, ended, prompts, outputs, tokens, served, busy_seconds, busy_tokens, inside, waiting
 
 
 def _itl(sample: EngineSample) -> Buckets:
@@ -176,18 +185,19 @@ def _itl(sample: EngineSample) -> Buckets:
     return sample.request_itl_buckets if sample.request_itl_buckets.counts else sample.itl_buckets
 
 
-def _growth_of(pairs: Sequence[tuple[Buckets, Buckets]]) -> Buckets:
+def _growth_of(moved: Pairs, read: Callable[[EngineSample], Buckets]) -> Buckets:
     """The sum of how much cumulative histograms grew; one that shrank was restarted, and counts from 0."""
-    grown = [
-        (old, new)
-        for old, new in pairs
-        if new is not old and len(new.counts) == len(old.counts) and new.total != old.total
-    ]
-    more = _sum_of([new for _, new in grown])
-    less = _sum_of([old for old, new in grown if old.total <= new.total])
-    if len(less.counts) != len(more.counts):
-        return more
-    return Buckets(more.bounds, tuple(map(sub, more.counts, less.counts)))
+    more, less = [], []
+    for before, after in moved:
+        old, new = read(before), read(after)
+        if new is not old and len(new.counts) == len(old.counts) and new.total != old.total:
+            more.append(new)
+            if old.total <= new.total:
+                less.append(old)
+    grew, was = _sum_of(more), _sum_of(less)
+    if len(was.counts) != len(grew.counts):
+        return grew
+    return Buckets(grew.bounds, tuple(map(sub, grew.counts, was.counts)))
 
 
 def _sum_of(histograms: Sequence[Buckets]) -> Buckets:

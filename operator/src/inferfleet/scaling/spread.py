@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from math import exp
 
+from inferfleet.scaling.evidence import in_service
 from inferfleet.values import EngineSample, Flow, ScalingMemory, Worker
 
 SPREAD_SECONDS = 300.0
@@ -13,7 +14,7 @@ SPREAD_SECONDS = 300.0
 
 
 def learn(
-    memory: ScalingMemory, staying: Sequence[Worker], fresh: Mapping[str, EngineSample], news: Flow | None
+    memory: ScalingMemory, staying: tuple[Worker, ...], fresh: Mapping[str, EngineSample], news: Flow | None
 ) -> ScalingMemory:
     """Take in how far apart the replicas are: the variance of what is inside them over its mean.
 
@@ -22,7 +23,8 @@ def learn(
     """
     if news is None:
         return memory
-    settled = [w.name for w in staying if w.ready and (w.leader.ready_since or 0) <= news.at - SPREAD_SECONDS]
+    since = news.at - SPREAD_SECONDS
+    settled = [w.name for w in in_service(staying) if (w.leader.ready_since or 0) <= since]
     inside = [fresh[name].running + fresh[name].waiting for name in settled if name in fresh]
     if len(inside) <= 1 or sum(inside) < len(inside):
         return memory

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inferfleet.values import ScalingMemory, Worker
+from inferfleet.values.remembered import remembered
 
 ASSUMED_SECONDS = 180.0
 """Until a start was seen: a node that is there, an image on it, weights of tens of GB from a disk."""
@@ -12,12 +13,12 @@ ASSUMED_SECONDS = 180.0
 KEPT = 8
 
 
-def watch(memory: ScalingMemory, workers: Sequence[Worker]) -> tuple[frozenset[str], tuple[float, ...]]:
+def watch(memory: ScalingMemory, workers: tuple[Worker, ...]) -> tuple[frozenset[str], tuple[float, ...]]:
     """Who has yet to serve for the first time, and the last starts with those that are now over.
 
     Only a worker that was seen before it first served counts: readiness that came back says nothing.
     """
-    starting = frozenset(worker.name for worker in workers if worker.leader.serving is None)
+    starting = _starting(workers)
     waiting = memory.starting | starting
     if not waiting:
         return waiting, memory.cold_starts
@@ -25,6 +26,11 @@ def watch(memory: ScalingMemory, workers: Sequence[Worker]) -> tuple[frozenset[s
     left = {worker.name for worker in workers if not worker.ready}
     took = [_seconds(worker) for worker in sorted(served, key=lambda worker: worker.name)]
     return waiting & left, (*memory.cold_starts, *filter(None, took))[-KEPT:]
+
+
+@remembered
+def _starting(workers: tuple[Worker, ...]) -> frozenset[str]:
+    return frozenset(worker.name for worker in workers if worker.leader.serving is None)
 
 
 def cold_start_seconds(cold_starts: Sequence[float]) -> float:

@@ -70,14 +70,14 @@ class Engine:
     __slots__ = (
         *("_base", "_began", "_context", "_decoding", "_limits", "_mixed", "_orders", "_post"),
         *("_prefilling", "_reserved", "_sink", "_steps", "_times"),
-        *("_clock", "_meters", "name", "preemptions", "queue", "version"),
+        *("_clock", "_meters", "due", "name", "preemptions", "queue"),
     )
 
     def __init__(
         self, name: str, times: StepTimes, limits: Limits, sink: Sink, post: Callable[[float, Engine], None]
     ) -> None:
         """An idle engine with an empty cache."""
-        self.name, self.version, self.preemptions = name, 0, 0
+        self.name, self.due, self.preemptions = name, 0, 0
         self._times, self._limits, self._sink, self._post = times, limits, sink, post
         self.queue: deque[Job] = deque()
         self._prefilling: deque[Job] = deque()
@@ -109,7 +109,6 @@ class Engine:
             steps = int(done) + 1
             if steps < self._steps:
                 self._steps = steps
-                self.version += 1
                 lasts = self._times.seconds_of(steps, self._base, batch, self._context)
                 self._post(max(now, self._began + lasts), self)
 
@@ -120,7 +119,8 @@ class Engine:
         if batch:
             self._clock += steps
             self._context += batch * steps
-            self._meters.decode(batch * steps, (now - self._began) / steps)
+            self._meters.tokens += batch * steps
+            self._meters.itl.add((now - self._began) / steps, batch * steps)
             while decoding and decoding[0][0] <= self._clock:
                 job = heappop(decoding)[2]
                 self._context -= job.offset + self._clock
@@ -136,7 +136,7 @@ class Engine:
         self._prefilling.clear()
         self._decoding.clear()
         self._context = self._reserved = self._steps = 0
-        self.version += 1
+        self.due = 0
         return lost
 
     def requests(self) -> Iterator[Job]:
@@ -150,30 +150,34 @@ class Engine:
 
         `by_token` asks for the latencies of single tokens too, which change all the time.
         """
-        waiting, prefilling, batch = len(self.queue), len(self._prefilling), len(self._decoding)
-        done, meters = 0, self._meters
+        waiting, batch, meters = len(self.queue), len(self._decoding), self._meters
+        running, more, pace, cache = batch + len(self._prefilling), 0, 0.0, self._limits.kv_cache_tokens
         if batch and self._steps and not self._mixed:
-            since = self._times.steps_in(now - self._began, self._base, batch, self._context)
-            done = min(int(since), self._steps)
-        more, pace, cache = batch * done, (now - self._began) / max(1, done), self._limits.kv_cache_tokens
+            since = now - self._began
+            done = min(int(self._times.steps_in(since, self._base, batch, self._context)), self._steps)
+            more, pace = batch * done, since / max(1, done)
+        # by position, in the order of the fields: by name a value takes twice as long to be made
         return EngineSample(
-            worker=self.name,
-            at=at,
-            running=batch + prefilling,
-            waiting=waiting,
-            kv_usage=min(1.0, (self._context + self._reserved + more) / cache),
-            prompt_tokens_total=meters.prompt_tokens,
-            generation_tokens_total=meters.tokens + more,
-            arrivals_total=meters.arrivals,
-            kv_cache_tokens=cache,
-            in_flight=waiting + prefilling + batch,
-            gate_phase=gate_phase,
-            ttft_buckets=meters.ttft.read(),
-            itl_buckets=meters.itl.read_with(pace, more) if by_token else NO_BUCKETS,
-            request_itl_buckets=meters.request_itl.read(),
-            requests_total=meters.finished,
-            request_prompt_tokens_total=meters.finished_prompt,
-            request_output_tokens_total=meters.finished_output,
+            self.name,
+            at,
+            running,
+            waiting,
+            min(1.0, (self._context + self._reserved + more) / cache),
+            meters.prompt_tokens,
+            meters.tokens + more,
+            meters.arrivals,
+            (),
+            cache,
+            running + waiting,
+            gate_phase,
+            "",
+            (),
+            meters.ttft.read(),
+            meters.itl.read_with(pace, more) if by_token else NO_BUCKETS,
+            meters.request_itl.read(),
+            meters.finished,
+            meters.finished_prompt,
+            meters.finished_output,
         )
 
     def _begin(self, now: float) -> None:
@@ -185,7 +189,6 @@ class Engine:
             self._admit()
         batch = len(decoding)
         self._began = now
-        self.version += 1
         if self._prefilling:
             tokens, context = self._cut_chunks(max(1, limits.max_num_batched_tokens - batch))
             self._mixed, self._steps = True, 1
@@ -211,7 +214,8 @@ class Engine:
         """Let in, in order, what fits and what this step's budget still reaches."""
         waiting, prefilling = self.queue, self._prefilling
         room = self._limits.max_num_batched_tokens - len(self._decoding)
-        room -= sum(job.prompt - job.computed for job in prefilling)
+        for job in prefilling:
+            room -= job.prompt - job.computed
         while waiting and room > 0 and self._fits(waiting[0]):
             job = waiting.popleft()
             self._orders += 1

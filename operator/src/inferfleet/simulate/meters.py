@@ -65,11 +65,6 @@ class Meters:
         self.finished = self.finished_prompt = self.finished_output = 0
         self.ttft, self.itl, self.request_itl = Tally(TTFT_BOUNDS), Tally(ITL_BOUNDS), Tally(ITL_BOUNDS)
 
-    def decode(self, tokens: int, seconds_each: float) -> None:
-        """So many tokens, each so long after the one before."""
-        self.tokens += tokens
-        self.itl.add(seconds_each, tokens)
-
     def start(self, prompt: int, ttft_seconds: float) -> None:
         """The first token of a request."""
         self.prompt_tokens += prompt

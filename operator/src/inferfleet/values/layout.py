@@ -49,6 +49,10 @@ class Layout:
     draft_tokens: int = 0
     warnings: tuple[Reason, ...] = ()
 
+    def __hash__(self) -> int:
+        # what was found of a layout is kept by it, so that it is hashed in every pass
+        return hash((self.pool, self.prediction.tokens_per_second, self.max_num_seqs))
+
     @property
     def gpus_per_replica(self) -> int:
         """GPUs that one replica takes."""

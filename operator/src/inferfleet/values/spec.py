@@ -196,3 +196,7 @@ class DeploymentSpec:
     deleted_at: float | None = None
     paused: bool = False
     protects: bool = True
+
+    def __hash__(self) -> int:
+        # what was found of a spec is kept by it, so that it is hashed in every pass
+        return hash((self.name, self.uid, self.generation))
