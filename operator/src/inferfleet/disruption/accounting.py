@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from inferfleet.values import (
     Account,
@@ -23,6 +24,7 @@ from inferfleet.values import (
     LossCause,
     Worker,
 )
+from inferfleet.values.remembered import remembered
 
 GATE_CAUSES: Mapping[str, LossCause] = {
     "deadline": LossCause.DEADLINE,
@@ -44,7 +46,7 @@ class Books:
 
     accounts: Sequence[Account]
     samples: Mapping[str, EngineSample]
-    workers: Sequence[Worker]
+    workers: tuple[Worker, ...]
     interruptions: Mapping[str, Interruption]
     last_words: Sequence[LastWords] = ()
     heard: Sequence[Heard] = ()
@@ -54,7 +56,7 @@ def settle(books: Books) -> tuple[Losses, tuple[Account, ...]]:
     """Requests lost since the last pass by cause, and the accounts for the next one."""
     ended = {(words.worker, words.instance): words for words in books.last_words}
     heard = {(news.worker, news.instance): news for news in books.heard}
-    present = {worker.name: worker for worker in books.workers}
+    present = _by_name(books.workers)
     lost: Counter[LossCause] = Counter()
     running: dict[str, Account] = {}
     for one in books.accounts:
@@ -67,7 +69,7 @@ def settle(books: Books) -> tuple[Losses, tuple[Account, ...]]:
         else:
             running[account.worker] = account
     kept: list[Account] = []
-    for name in sorted(present):
+    for name, worker in present.items():
         known, sample = running.get(name), books.samples.get(name)
         if known is not None and sample is not None and sample.instance != known.instance:
             lost[LossCause.CRASH] += known.in_flight
@@ -78,8 +80,13 @@ def settle(books: Books) -> tuple[Losses, tuple[Account, ...]]:
             _count(lost, known, sample.lost)
             known = Account(name, sample.instance, sample.at, sample.in_flight, sample.lost, known.cause)
         if known is not None:
-            kept.append(_due_to(known, present[name], books.interruptions))
+            kept.append(_due_to(known, worker, books.interruptions))
     return tuple((cause, lost[cause]) for cause in LossCause if lost[cause]), tuple(kept)
+
+
+@remembered
+def _by_name(workers: tuple[Worker, ...]) -> Mapping[str, Worker]:
+    return {worker.name: worker for worker in sorted(workers, key=attrgetter("name"))}
 
 
 def _heed(account: Account, news: Heard | None) -> Account:

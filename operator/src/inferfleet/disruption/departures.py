@@ -17,8 +17,9 @@ from inferfleet.values import (
     Reason,
     Worker,
 )
+from inferfleet.values.remembered import remembered
 
-Workers = Sequence[Worker]
+Workers = tuple[Worker, ...]
 
 CAUSES = tuple(DrainCause)
 """Causes from the weakest to the strongest, as they are declared."""
@@ -67,9 +68,15 @@ class Departure:
         return self.drain.cause is DrainCause.INTERRUPTION
 
 
+@remembered
+def _told_of(workers: tuple[Worker, ...]) -> tuple[Worker, ...]:
+    """Those of whose pods anything is told that makes them leave."""
+    return tuple(w for w in workers if w.drain or w.disruption or w.deleted_at is not None or w.finished)
+
+
 def _under_way(workers: Workers, _scene: Scene) -> Iterable[Departure]:
     """A drain that was begun goes on, whatever became of its cause."""
-    for worker in workers:
+    for worker in _told_of(workers):
         if drain := worker.drain:
             yield Departure(worker, drain, Reason("Draining", f"drain for {drain.cause} under way"))
 
@@ -100,14 +107,14 @@ def _pod_disrupted(workers: Workers, scene: Scene) -> Iterable[Departure]:
     deadline = scene.now + AZURE_NOTICE_SECONDS - scene.spec.drain.margin_seconds
     by_kubelet = Drain(DrainCause.INTERRUPTION, scene.now, deadline)
     by_others = Drain(DrainCause.NODE_DRAIN, scene.now, None)
-    for worker in workers:
+    for worker in _told_of(workers):
         if said := worker.disruption:
             yield Departure(worker, by_kubelet if said.code == BY_KUBELET else by_others, said)
 
 
 def _pod_deleted(workers: Workers, scene: Scene) -> Iterable[Departure]:
     """Someone deleted a pod; its deletion timestamp is when the kubelet ends it, drained or not."""
-    for worker in workers:
+    for worker in _told_of(workers):
         if worker.deleted_at is not None:
             drain = Drain(DrainCause.NODE_DRAIN, scene.now, max(worker.deleted_at, scene.now))
             yield Departure(worker, drain, Reason("PodDeleted", f"a pod of {worker.name} is being deleted"))
@@ -124,7 +131,7 @@ def _gate_closed(workers: Workers, scene: Scene) -> Iterable[Departure]:
 
 def _finished(workers: Workers, scene: Scene) -> Iterable[Departure]:
     """A pod has ended for good."""
-    for worker in workers:
+    for worker in _told_of(workers):
         if worker.finished:
             said = worker.failure.message if worker.failure else "the pod has ended"
             yield _over(worker, scene, Reason("Finished", f"{worker.name} cannot serve any more: {said}"))
@@ -162,7 +169,9 @@ def find_departures(workers: Workers, scene: Scene) -> tuple[Departure, ...]:
     for policy in POLICIES:
         for departure in policy(workers, scene):
             found.setdefault(departure.worker.name, []).append(departure)
-    return tuple(_strongest(found[worker.name]) for worker in workers if worker.name in found)
+    return (
+        tuple(_strongest(found[worker.name]) for worker in workers if worker.name in found) if found else ()
+    )
 
 
 def ask_to_leave(worker: Worker, cause: DrainCause, reason: Reason, now: float) -> Departure:

@@ -105,7 +105,7 @@ def _ready_since(workers: tuple[Worker, ...]) -> Mapping[str, float | None]:
 
 def merge(flows: Sequence[Flow]) -> Flow:
     """One span over all of them, which follow each other."""
-    return _totals(flows, _sum_of([flow.ttft for flow in flows]), _sum_of([flow.itl for flow in flows]))
+    return _totals(flows, *_latencies(flows))
 
 
 def within(flows: Flows, seconds: float) -> Flow | None:
@@ -113,9 +113,13 @@ def within(flows: Flows, seconds: float) -> Flow | None:
     return _totals(_last(flows, seconds)) if flows else None
 
 
-def latencies(flows: Flows, seconds: float) -> Flow | None:
-    """The same with its histograms, which cost more."""
-    return merge(_last(flows, seconds)) if flows else None
+def latencies(flows: Flows, seconds: float) -> tuple[Buckets, Buckets]:
+    """Times to first token and inter-token latencies of the last so many seconds."""
+    return _latencies(_last(flows, seconds)) if flows else (NO_BUCKETS, NO_BUCKETS)
+
+
+def _latencies(flows: Sequence[Flow]) -> tuple[Buckets, Buckets]:
+    return _sum_of([flow.ttft for flow in flows]), _sum_of([flow.itl for flow in flows])
 
 
 def _last(flows: Flows, seconds: float) -> Sequence[Flow]:
@@ -190,9 +194,11 @@ def _growth_of(moved: Pairs, read: Callable[[EngineSample], Buckets]) -> Buckets
     more, less = [], []
     for before, after in moved:
         old, new = read(before), read(after)
-        if new is not old and len(new.counts) == len(old.counts) and new.total != old.total:
-            more.append(new)
-            if old.total <= new.total:
+        if new is not old and len(new.counts) == len(old.counts):
+            total, now = old.total, new.total
+            if now != total:
+                more.append(new)
+            if now > total:
                 less.append(old)
     grew, was = _sum_of(more), _sum_of(less)
     if len(was.counts) != len(grew.counts):

@@ -69,24 +69,24 @@ def above(buckets: Buckets, objective: float | None) -> float:
 def judge(flows: Flows, objectives: Objectives, since: float | None) -> Latency:
     """Judge the latencies of the last minute, or since the fleet last grew: those before tell of less."""
     age = LONG_SECONDS if since is None or not flows else min(LONG_SECONDS, flows[-1].at - since)
-    long = latencies(flows, age) if age > 0 else None
-    short = latencies(flows, min(age, SHORT_SECONDS)) if age > 0 else None
-    if long is None or short is None:
+    if age <= 0:
         return Latency()
+    long_ttft, long_itl = latencies(flows, age)
+    short_ttft, short_itl = latencies(flows, min(age, SHORT_SECONDS))
     share = objectives.percentile / 100
-    ttft = percentile(long.ttft, share) if _seen(long.ttft) else None
-    itl = percentile(long.itl, share) if _seen(long.itl) else None
+    ttft = percentile(long_ttft, share) if _seen(long_ttft) else None
+    itl = percentile(long_itl, share) if _seen(long_itl) else None
     late = _over(ttft, objectives.ttft_seconds)
     slow = _over(itl, objectives.itl_seconds)
-    proven_late = is_proven(above(long.ttft, objectives.ttft_seconds), long.ttft.total, share, BURN)
-    proven_slow = is_proven(above(long.itl, objectives.itl_seconds), long.itl.total, share, BURN)
+    proven_late = is_proven(above(long_ttft, objectives.ttft_seconds), long_ttft.total, share, BURN)
+    proven_slow = is_proven(above(long_itl, objectives.itl_seconds), long_itl.total, share, BURN)
     return Latency(
         ttft_seconds=ttft,
         itl_seconds=itl,
         lasting_ttft=_lasting(
-            late, _over(percentile(short.ttft, share), objectives.ttft_seconds), proven_late
+            late, _over(percentile(short_ttft, share), objectives.ttft_seconds), proven_late
         ),
-        lasting_itl=_lasting(slow, _over(percentile(short.itl, share), objectives.itl_seconds), proven_slow),
+        lasting_itl=_lasting(slow, _over(percentile(short_itl, share), objectives.itl_seconds), proven_slow),
     )
 
 

@@ -68,15 +68,22 @@ class Engine:
     """A running engine. `post(when, engine)` asks to be advanced then; a later post replaces it."""
 
     __slots__ = (
-        *("_base", "_began", "_context", "_decoding", "_limits", "_mixed", "_orders", "_post"),
+        *("_base", "_began", "_by_token", "_context", "_decoding", "_limits", "_mixed", "_orders", "_post"),
         *("_prefilling", "_reserved", "_sink", "_steps", "_times"),
         *("_clock", "_meters", "due", "name", "preemptions", "queue"),
     )
 
     def __init__(
-        self, name: str, times: StepTimes, limits: Limits, sink: Sink, post: Callable[[float, Engine], None]
+        self,
+        name: str,
+        times: StepTimes,
+        limits: Limits,
+        sink: Sink,
+        post: Callable[[float, Engine], None],
+        *,
+        by_token: bool = True,
     ) -> None:
-        """An idle engine with an empty cache."""
+        """An idle engine with an empty cache. `by_token` counts the latencies of single tokens, too."""
         self.name, self.due, self.preemptions = name, 0, 0
         self._times, self._limits, self._sink, self._post = times, limits, sink, post
         self.queue: deque[Job] = deque()
@@ -85,7 +92,7 @@ class Engine:
         self._clock = self._orders = 0
         self._context = self._reserved = 0
         self._mixed, self._steps, self._began, self._base = False, 0, 0.0, 0.0
-        self._meters = Meters()
+        self._meters, self._by_token = Meters(), by_token
 
     @property
     def in_flight(self) -> int:
@@ -120,7 +127,8 @@ class Engine:
             self._clock += steps
             self._context += batch * steps
             self._meters.tokens += batch * steps
-            self._meters.itl.add((now - self._began) / steps, batch * steps)
+            if self._by_token:
+                self._meters.itl.add((now - self._began) / steps, batch * steps)
             while decoding and decoding[0][0] <= self._clock:
                 job = heappop(decoding)[2]
                 self._context -= job.offset + self._clock
@@ -145,11 +153,8 @@ class Engine:
         yield from self._prefilling
         yield from (job for _, _, job in self._decoding)
 
-    def sample(self, at: float, now: float, gate_phase: str, *, by_token: bool = True) -> EngineSample:
-        """What a scrape would read; `at` is the same instant on the operator's clock.
-
-        `by_token` asks for the latencies of single tokens too, which change all the time.
-        """
+    def sample(self, at: float, now: float, gate_phase: str) -> EngineSample:
+        """What a scrape would read; `at` is the same instant on the operator's clock."""
         waiting, batch, meters = len(self.queue), len(self._decoding), self._meters
         running, more, pace, cache = batch + len(self._prefilling), 0, 0.0, self._limits.kv_cache_tokens
         if batch and self._steps and not self._mixed:
@@ -173,7 +178,7 @@ class Engine:
             "",
             (),
             meters.ttft.read(),
-            meters.itl.read_with(pace, more) if by_token else NO_BUCKETS,
+            meters.itl.read_with(pace, more) if self._by_token else NO_BUCKETS,
             meters.request_itl.read(),
             meters.finished,
             meters.finished_prompt,

@@ -97,6 +97,8 @@ class Operator:
         self.passes = 0
         world.on_change = self._changed
         world.on_notice = self._noticed
+        # a pass reads the latencies of requests, where it is told of them
+        world.by_token = False
         world.warm = True
         self._look()
         world.warm = False
@@ -141,7 +143,7 @@ class Operator:
         return EPOCH + self._world.clock.now
 
     def _observe(self) -> Observed:
-        """What a pass sees. Of its samples it reads latencies by request, so those by token are left out."""
+        """What a pass sees."""
         now, clock = self._now, self._world.clock.now
         nodes = self._world.nodes.seen()
         view = self._view
@@ -155,7 +157,7 @@ class Operator:
             gpus_taken=view.gpus_taken,
             samples=tuple(
                 [
-                    engine.sample(now, clock, held.gate_phase, by_token=False)
+                    engine.sample(now, clock, held.gate_phase)
                     for held in view.held
                     if (engine := held.replica.engine)
                 ]

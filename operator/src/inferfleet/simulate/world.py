@@ -72,6 +72,7 @@ class World:
     """The cluster of one run; `on_change` is told who changed, `on_notice` which node is going.
 
     While `warm`, what is created is up at once: a run begins with a fleet, not with an empty cluster.
+    `by_token` has engines count the latencies of single tokens, for whoever reads them.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class World:
         self.rate = 0.0
         self._gpus = 0
         self._billed_at = 0.0
-        self.warm = False
+        self.warm, self.by_token = False, True
         self._retrying = False
         self._turn = 0
         self._pick = {
@@ -240,7 +241,9 @@ class World:
             node.pulled = True
         replica.loaded = True
         kind = self._kind
-        replica.engine = Engine(replica.name, kind.times, kind.limits, self.ledger, self.clock.post)
+        replica.engine = Engine(
+            replica.name, kind.times, kind.limits, self.ledger, self.clock.post, by_token=self.by_token
+        )
         self.on_change(replica)
 
     def on_node(self, node: SimulatedNode) -> list[Replica]:
