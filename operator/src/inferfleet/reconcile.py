@@ -7,7 +7,6 @@ repeated, skipped or cut off does no harm; where nothing changed it plans nothin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from inferfleet import capacity, conditions, disruption, planning, scaling
 from inferfleet.disruption import Scene
@@ -33,6 +32,7 @@ from inferfleet.values import (
     Worker,
     Workload,
 )
+from inferfleet.values.frozen import replace
 from inferfleet.values.remembered import remembered
 
 BUSY_LOOK_SECONDS = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from inferfleet import capacity, disruption
@@ -26,6 +26,7 @@ from inferfleet.values import (
     ScalingDecision,
     Worker,
 )
+from inferfleet.values.frozen import replace
 from inferfleet.values.remembered import remembered
 from inferfleet.values.well_known import HOSTNAME, KARPENTER_NODE_POOL
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 
 from inferfleet.capacity.mix import Mix, count_types, mix
@@ -18,6 +18,7 @@ from inferfleet.values import (
     Reason,
     Worker,
 )
+from inferfleet.values.frozen import replace
 from inferfleet.values.remembered import remembered
 
 SUSPECT_SECONDS = 180.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 
 from inferfleet.values import (
@@ -24,6 +24,7 @@ from inferfleet.values import (
     LossCause,
     Worker,
 )
+from inferfleet.values.frozen import replace
 from inferfleet.values.remembered import remembered
 
 GATE_CAUSES: Mapping[str, LossCause] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from math import inf, log
 from typing import Final
@@ -25,6 +24,7 @@ from inferfleet.values import (
     Reason,
     Workload,
 )
+from inferfleet.values.frozen import replace
 
 # a prediction further off than this is worth a condition
 DRIFT: Final = 0.15

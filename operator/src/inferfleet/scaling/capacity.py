@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp, inf
 
 from inferfleet.scaling.flows import KEEP_SECONDS, Flows, within
 from inferfleet.scaling.latency import BURN, above, is_proven
 from inferfleet.values import Flow, Objectives, ScalingMemory, Workload
+from inferfleet.values.frozen import replace
 
 WINDOW_SECONDS = 30.0
 BUSY_SECONDS, BUSY_SHARE = 50.0, 0.9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 
 from inferfleet.scaling import (
@@ -32,6 +32,7 @@ from inferfleet.values import (
     Worker,
     Workload,
 )
+from inferfleet.values.frozen import replace
 
 
 @dataclass(frozen=True, slots=True)

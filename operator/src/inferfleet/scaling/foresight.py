@@ -6,10 +6,10 @@ that, over about the last hour, and is silent while it loses. All state is one s
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import pi, sqrt
 
 from inferfleet.values import Foresight
+from inferfleet.values.frozen import replace
 
 MARK_SECONDS = 60.0
 """Demand is noted this often."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import exp
 
 from inferfleet.scaling.evidence import in_service
 from inferfleet.values import EngineSample, Flow, ScalingMemory, Worker
+from inferfleet.values.frozen import replace
 
 SPREAD_SECONDS = 300.0
 """The unevenness is a mean over about this long: some lifetimes of requests, which one look sees but once."""

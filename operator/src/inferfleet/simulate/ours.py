@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from inferfleet.reconcile import plan
@@ -32,6 +32,7 @@ from inferfleet.values import (
     Worker,
     WorkerPod,
 )
+from inferfleet.values.frozen import replace
 
 EPOCH = 1_800_000_000.0
 """The operator's clock at the start of a run."""
