@@ -61,6 +61,17 @@ def test_replicas_that_start_are_counted_so_two_do_not_become_four_eight_sixteen
     assert max(desired) <= 5, "29 wait and 8 run: five batches of 8"
 
 
+def test_stand_ins_and_overprovision_are_not_taken_for_what_was_asked_for() -> None:
+    """Each stand-in for denied spot was taken for one asked for, and bought again with one of its own."""
+    memory, desired = settled(2), 2
+    for second in range(0, 30, 2):
+        at = NOW + second
+        workers = fleet(1, starting=2 * desired)
+        decision, memory = decide(scope(workers, (sample("w0", at, 20, running=8),)), memory, at)
+        desired = decision.desired
+    assert desired <= 4, "20 wait and 8 run: four batches of 8"
+
+
 def test_latencies_of_the_past_do_not_double_the_fleet_again_and_again() -> None:
     """While the queue of before drains, those served now have waited long: they ask for nothing more."""
     bounds = (0.5, 1.0, 2.0, 5.0, 10.0)

@@ -62,7 +62,7 @@ class Scope:
 def decide(scope: Scope, memory: ScalingMemory, now: float) -> tuple[ScalingDecision, ScalingMemory]:
     """How many replicas there should be, and what to remember. The same samples twice change nothing."""
     current = _current(scope, memory)
-    load, memory = _look(scope, memory, now)
+    load, memory = _look(scope, memory, current, now)
     ruled = rules.resolve(
         scope.spec,
         current=current,
@@ -101,7 +101,7 @@ def _current(scope: Scope, memory: ScalingMemory) -> int:
     return max(len(scope.staying), scope.spec.min_replicas, 1)
 
 
-def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, ScalingMemory]:
+def _look(scope: Scope, memory: ScalingMemory, current: int, now: float) -> tuple[Load, ScalingMemory]:
     """Take in the new samples: what went through, what that teaches, what is foreseen."""
     busy_queue, fresh = scope.spec.target_queue_per_replica, flows.fresh(scope.samples, now)
     passed, news = flows.record(memory.flows, memory.samples, scope.samples, scope.workers, busy_queue)
@@ -115,6 +115,7 @@ def _look(scope: Scope, memory: ScalingMemory, now: float) -> tuple[Load, Scalin
     memory = capacity.learn(memory, predicted, learn_from)
     load = replace(
         evidence.weigh(scope.staying, fresh, passed, scope.layout, now),
+        asked=current,
         output_tokens=capacity.mean_request(memory, scope.workload).output_tokens,
         capacity_tokens_per_second=memory.tokens_per_second_per_replica or predicted,
         latency=seen,

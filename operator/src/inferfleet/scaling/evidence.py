@@ -55,6 +55,7 @@ class Evidence(StrEnum):
 class Load:
     """The fleet's load now. Rates in tokens are generated ones; `capacity` is one replica's, 0 if unknown.
 
+    `asked` is how many replicas were asked for last: stand-ins, over-provision and surge come on top of them.
     `waiting`, `running` and `kv_usage` are sums over the replicas that stay; `kv_usage` in replicas' worth.
     `in_system` are the requests that run or wait, now and as a mean of late. `burst_per_second` are the
     arrivals of the last seconds, less what may be chance; `output_tokens` are of the mean request. `forecast`
@@ -66,6 +67,7 @@ class Load:
 
     ready: int
     starting: int
+    asked: float = inf
     waiting: float = 0.0
     running: float = 0.0
     kv_usage: float = 0.0
@@ -98,6 +100,14 @@ class Load:
         counted, level = self.arrivals_per_second * self.output_tokens, self.level_tokens_per_second
         chance = SHIFT * self.output_tokens * sqrt(self.arrivals_per_second / RATE_SECONDS)
         return counted if level is None or counted - level > chance else level
+
+    @property
+    def underway(self) -> int:
+        """Replicas that were asked for and serve or are on their way.
+
+        A law that answered with what comes on top of those would get as many again on top of that.
+        """
+        return int(min(self.ready + self.starting, self.asked))
 
     @property
     def is_loaded(self) -> bool:

@@ -38,7 +38,7 @@ def queue_depth(load: Load, rules: Rules) -> int:
     """
     if load.waiting <= rules.tolerated_queue * load.ready:
         return round_up(load.waiting / rules.tolerated_queue)
-    asked = load.ready + load.starting
+    asked = load.underway
     left = load.cold_start_seconds - (0.0 if load.starting else load.joined_seconds)
     if left > 0:
         spared = _spare_tokens(load, left) / load.output_tokens if load.output_tokens > 0 else 0.0
