@@ -82,7 +82,7 @@ class World:
         self.clock, self.nodes, self.ledger = nodes.clock, nodes, ledger
         self._kind, self._rng = kind, rng
         self.replicas: dict[str, Replica] = {}
-        self.endpoints: list[Replica] = []
+        self.endpoints: list[Engine] = []
         self.held: deque[Job] = deque()
         self.on_change: Callable[[Replica], None] = lambda _replica: None
         self.on_notice: Callable[[SimulatedNode], None] = lambda _node: None
@@ -115,19 +115,14 @@ class World:
             self.held.append(job)
 
     def _pick_any(self) -> Engine:
-        return self._engine(self.endpoints[int(self._rng.random() * len(self.endpoints))])
+        return self.endpoints[int(self._rng.random() * len(self.endpoints))]
 
     def _pick_next(self) -> Engine:
         self._turn += 1
-        return self._engine(self.endpoints[self._turn % len(self.endpoints)])
+        return self.endpoints[self._turn % len(self.endpoints)]
 
     def _pick_least(self) -> Engine:
-        return self._engine(min(self.endpoints, key=lambda replica: replica.in_flight))
-
-    @staticmethod
-    def _engine(replica: Replica) -> Engine:
-        assert replica.engine is not None  # noqa: S101 - endpoints carry what answers
-        return replica.engine
+        return min(self.endpoints, key=lambda engine: engine.in_flight)
 
     # -- replicas -------------------------------------------------------------------------------------------
 
@@ -141,13 +136,14 @@ class World:
 
     def serve(self, replica: Replica, *, serving: bool) -> None:
         """Put a replica that answers into the endpoints, or take it out."""
-        if replica.gone or serving is replica.serving or (serving and not replica.loaded):
+        engine = replica.engine
+        if engine is None or replica.gone or serving is replica.serving:
             return
         replica.serving = serving
         if not serving:
-            self.endpoints.remove(replica)
+            self.endpoints.remove(engine)
             return
-        self.endpoints.append(replica)
+        self.endpoints.append(engine)
         replica.ready_at = self.clock.now
         while self.held:
             self._pick().accept(self.held.popleft(), self.clock.now)
@@ -181,7 +177,7 @@ class World:
 
     def look(self, *, ready: int, pending: int, desired: int) -> None:
         """Note the fleet as it is, for the plots."""
-        queue = len(self.held) + sum([len(r.engine.queue) for r in self.endpoints if r.engine])
+        queue = len(self.held) + sum([len(engine.queue) for engine in self.endpoints])
         self.ledger.look(
             self.clock.now, ready=ready, pending=pending, desired=desired, queue=queue, rate=self.rate
         )
