@@ -128,26 +128,44 @@ def page(card: Card) -> str:
         f"<h2>{html.escape(case.name)}</h2><p>{html.escape(case.says)}</p>{plot(verdicts)}"
         for case, verdicts in card
     )
-    style = (
-        "body{font:14px system-ui;margin:2em;max-width:820px}svg{background:#fafafa;border:1px solid #ddd}"
-        "text{font:10px system-ui}.ours{fill:#c0392b}.optimum{fill:#111}.default{fill:#9bb}"
-        ".tuned{fill:#2980b9}"
-    )
+    style = "body{font:14px system-ui;margin:2em;max-width:820px}svg{border:1px solid #ddd}"
     return (
         f"<!doctype html><meta charset=utf-8><title>Scorecard</title><style>{style}</style>"
         "<h1>Cost against attainment</h1><p>To the right costs more (times the optimum), up misses fewer "
-        "requests. The line is 99 %. Red: InferFleet. Black: the clairvoyant. Blue: tuned peers. Grey: peers "
-        f"by default. Point at a dot for its figures.</p>{plots}"
+        "requests. The broken line is 99 %; the grey one joins the laws that none beats in both. Red: ours. "
+        "Black: the clairvoyant. Blue: tuned peers. Grey: peers by default. Point at a dot for its "
+        f"figures.</p>{plots}"
     )
 
 
+PLOT_STYLE = (
+    "text{font:10px system-ui,sans-serif}.ours{fill:#c0392b}.optimum{fill:#111}.default{fill:#9bb}"
+    ".tuned{fill:#2980b9}"
+)
+
+
+def front(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The laws that no other one beats in cost and attainment, by cost (Pareto's); not the clairvoyant."""
+    best: list[Verdict] = []
+    laws = [v for v in verdicts if v.policy != OPTIMUM]
+    for v in sorted(laws, key=lambda v: (v.over_optimum.mean, -v.attainment.mean)):
+        if not best or v.attainment.mean > best[-1].attainment.mean:
+            best.append(v)
+    return best
+
+
 def plot(verdicts: Sequence[Verdict]) -> str:
-    """Misses over cost; dots with tooltips."""
+    """Misses over cost, with Pareto's front; dots with tooltips."""
     most = min(4.0, max(v.over_optimum.mean for v in verdicts)) * 1.05
-    dots = []
+
+    def place(v: Verdict) -> tuple[float, float]:
+        share = min(v.over_optimum.mean, most) / most
+        return MARGIN + (WIDTH - 2 * MARGIN) * share, _height(1.0 - v.attainment.mean)
+
+    joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, front(verdicts)))
+    dots = [f'<polyline points="{joined}" fill="none" stroke="#bbb"/>']
     for v in verdicts:
-        x = MARGIN + (WIDTH - 2 * MARGIN) * min(v.over_optimum.mean, most) / most
-        y = _height(1.0 - v.attainment.mean)
+        x, y = place(v)
         kind = "ours" if v.policy == OURS else "optimum" if v.policy == OPTIMUM else v.kind
         radius = 6 if kind in {"ours", "optimum"} else 4
         tip = f"{label(v)}: {100 * v.attainment.mean:.2f} % at {v.over_optimum.mean:.2f} x optimum"
@@ -166,7 +184,9 @@ def plot(verdicts: Sequence[Verdict]) -> str:
         for miss in (0.0005, 0.002, 0.01, 0.05, 0.2, 0.6)
     )
     return (
-        f'<svg width="{WIDTH:g}" height="{HEIGHT:g}"><line x1="{MARGIN}" x2="{WIDTH - MARGIN}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:g}" height="{HEIGHT:g}">'
+        f'<style>{PLOT_STYLE}</style><rect width="100%" height="100%" fill="#fafafa"/>'
+        f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" '
         f'y1="{line:.1f}" y2="{line:.1f}" stroke="#c0392b" stroke-dasharray="4"/>'
         f"{ticks}{levels}{''.join(dots)}</svg>"
     )

@@ -3,7 +3,7 @@
     python benchmarks/scorecard/scorecard.py --traces FOLDER --seeds 3 --out out/scorecard
 
 Without a folder of traces only the generated loads run. Writes scorecard.md, scorecard.json, scorecard.html;
-runs are kept in OUT/runs until the code that they depend on changes.
+runs are kept in OUT/runs until the code that they depend on changes. Each load's plot is an SVG as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cases import DEFAULT_TRACES, Case, all_cases
 from judge import OPTIMUM, OURS, Verdict, judged, optimal_run, policies, tune
-from report import as_json, label, markdown, page, span
+from report import as_json, label, markdown, page, plot, span
 from runs import Named, run
 
 from inferfleet.simulate.world import Routing
@@ -70,6 +70,8 @@ def main() -> None:
     meta = {"seeds": line.seeds, "trials": line.trials, "wall_seconds": round(seconds)}
     (line.out / "scorecard.json").write_text(as_json(card, meta), encoding="utf-8")
     (line.out / "scorecard.html").write_text(page(card), encoding="utf-8")
+    for case, verdicts in card:
+        (line.out / f"{case.name}.svg").write_text(plot(verdicts), encoding="utf-8")
     print(said)
     print(f"{len(card)} cases, {line.seeds} seeds, {seconds:.0f} s")
 
