@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final, TypeVar
 
-MOST: Final = 64
-"""Answers that each function keeps: a few views of the fleet of each deployment."""
+MOST: Final = 16
+"""Answers that each function keeps, and with them what was asked about: a few views of the fleet."""
 
 Asked = TypeVar("Asked", bound=Callable[..., Any])
 
