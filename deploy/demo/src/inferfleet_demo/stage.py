@@ -8,14 +8,16 @@ from pathlib import Path
 
 from inferfleet_demo.kube import Kube
 from inferfleet_demo.scene import INTERRUPTED, NAMESPACE, Scene
-from inferfleet_local import binaries, cluster
+from inferfleet_local import binaries, cluster, external_metrics
 from inferfleet_local.source import Source
 
 CHECKOUT = Path(__file__).parents[4]
 
 
 def prepare(nodes: int | None = None, *, fresh: bool = True) -> Scene:
-    """Return a scene on a cluster with real nodes and the checkout's images; `fresh` removes an old demo.
+    """Return a scene on a cluster with real nodes and the checkout's images.
+
+    `fresh` removes an old demo, and the metrics API of a live comparison that was killed.
 
     Raises:
         ClusterError: when the cluster cannot be had; the message says what is missing.
@@ -28,6 +30,7 @@ def prepare(nodes: int | None = None, *, fresh: bool = True) -> Scene:
     scene = Scene(CHECKOUT, Kube(str(found.kubeconfig), NAMESPACE, path), may_kill=ours)
     scene.measured["cluster up"] = time.monotonic() - began
     if fresh:
+        external_metrics.withdraw(found.kubectl)
         scene.kube.run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=5m")
     for node in scene.kube.get("nodes")["items"]:
         if any(taint["key"] == INTERRUPTED for taint in node["spec"].get("taints", ())):

@@ -63,7 +63,8 @@ def parser() -> argparse.ArgumentParser:
     up.set_defaults(carry_out=_up)
 
     down = commands.add_parser("down", parents=[shared], help="take a cluster down with all that it made")
-    down.set_defaults(carry_out=lambda options: cluster.down(_where(options), Progress()))
+    down.add_argument("--all", action="store_true", help="all clusters that are there")
+    down.set_defaults(carry_out=_down)
 
     status = commands.add_parser("status", help="describe one cluster, or all")
     status.add_argument("--name", help="only this one")
@@ -105,8 +106,17 @@ def _up(options: argparse.Namespace) -> None:
         karpenter.up(running, progress, sold_out=options.sold_out)
 
 
+def _down(options: argparse.Namespace) -> None:
+    for where in map(places, _all_names()) if options.all else [_where(options)]:
+        cluster.down(where, Progress())
+
+
+def _all_names() -> list[str]:
+    return cluster.all_names(places("any").state_root)
+
+
 def _status(options: argparse.Namespace) -> None:
-    names = [options.name] if options.name else cluster.all_names(places("any").state_root)
+    names = [options.name] if options.name else _all_names()
     print("\n".join(cluster.status(places(name)) for name in names) or "no cluster is there")
 
 

@@ -52,10 +52,15 @@ def serve(
     try:
         yield
     finally:
-        kubectl("delete", "apiservice", API, "--ignore-not-found")
-        kubectl("delete", "service,endpointslice", SERVICE, "-n", NAMESPACE, "--ignore-not-found")
+        withdraw(kubectl)
         server.shutdown()
         server.server_close()
+
+
+def withdraw(kubectl: Kubectl) -> None:
+    """Take the API out of the cluster, if it is there: while nobody serves it no namespace can be deleted."""
+    kubectl("delete", "apiservice", API, "--ignore-not-found")
+    kubectl("delete", "service,endpointslice", SERVICE, "-n", NAMESPACE, "--ignore-not-found")
 
 
 def answer(
