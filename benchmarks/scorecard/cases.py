@@ -1,15 +1,19 @@
 """What is served, on what, and under which load: one case a trace, for tuning and for judging.
 
 Public traces are cut in two: targets are tuned on the first half and judged on the second. Generated ones are
-tuned under other seeds than they are judged under. Every run begins with a warm-up that is not judged.
+tuned under other seeds than they are judged under. Every run begins with a warm-up that is not judged. Each
+load has a third run as well, in which it becomes four times what it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
+from random import Random
 
 from inferfleet.planning.catalogue import catalogue_facts
 from inferfleet.simulate.arrivals import Trace, length_seconds
@@ -31,6 +35,8 @@ from inferfleet.values import (
 
 DEFAULT_TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"
 WARM_UP_SECONDS = 900.0
+STEP_SECONDS = 900.0
+STEP_TIMES = 4
 MAX_REPLICAS = 40
 PERCENTILE = 99.0
 
@@ -53,9 +59,17 @@ LONG = Service("meta-llama/Llama-3.1-8B-Instruct", "H100", 6.88, 20.0, 0.2)
 """Prompts of 12,000 tokens and up to 120,000: Mooncake's own objective for the first token is 30 s."""
 
 
+class Purpose(StrEnum):
+    """What a run of a load is for."""
+
+    TRAIN = "train"
+    JUDGE = "judge"
+    STEP = "step"
+
+
 @dataclass(frozen=True)
 class Case:
-    """One load. `train` and `judge` are its two halves; at `step_at` the judged one jumps to four times."""
+    """One load. `train` and `judge` are its two halves; the step comes as soon as the judged one is warm."""
 
     name: str
     service: Service
@@ -64,14 +78,18 @@ class Case:
     judge: Source
     train_seconds: float
     judge_seconds: float
-    step_at: float | None = None
     says: str = ""
     routing: Routing = Routing.LEAST_REQUESTS
 
     @cached_property
-    def scenarios(self) -> tuple[Scenario, Scenario]:
-        """The run to tune on and the run to judge."""
-        return self._scenario(self.train, self.train_seconds), self._scenario(self.judge, self.judge_seconds)
+    def scenarios(self) -> Mapping[Purpose, Scenario]:
+        """What is run for each purpose."""
+        step = Stepped(self.judge, WARM_UP_SECONDS)
+        return {
+            Purpose.TRAIN: self._scenario(self.train, self.train_seconds),
+            Purpose.JUDGE: self._scenario(self.judge, self.judge_seconds),
+            Purpose.STEP: self._scenario(step, WARM_UP_SECONDS + STEP_SECONDS),
+        }
 
     def _scenario(self, source: Source, seconds: float) -> Scenario:
         service = self.service
@@ -108,17 +126,34 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Part of a source, counted from its own beginning."""
+class Stepped:
+    """A source at four times its rate from an instant on.
+
+    Each minute then has each of its requests and three more of the same sizes, at instants of that minute
+    that are drawn by the seed: as if four crowds came, of which each does what the one did. Rates and the
+    mix of sizes keep their course from minute to minute, and what came within a second does not come
+    fourfold within that second. No more than a minute is held.
+    """
 
     source: Source
-    start_seconds: float
+    at: float
 
     def stream(self, seed: int) -> Iterator[Request]:
-        """Requests of the part."""
-        for request in self.source.stream(seed):
-            if request.at >= self.start_seconds:
-                yield request._replace(at=request.at - self.start_seconds)
+        """Yield the requests in order of time."""
+        rng = Random(f"step {seed}")
+        for minute, requests in groupby(self.source.stream(seed), self._minute):
+            if minute < 0:
+                yield from requests
+                continue
+            crowd = list(requests)
+            more = [
+                each._replace(at=self.at + 60.0 * (minute + rng.random()))
+                for each in crowd * (STEP_TIMES - 1)
+            ]
+            yield from sorted(crowd + more, key=lambda each: each.at)
+
+    def _minute(self, request: Request) -> float:
+        return (request.at - self.at) // 60.0
 
 
 def public(path: Path, name: str, service: Service, workload: Workload, *, scale: float) -> Case:
@@ -153,13 +188,11 @@ def curve(path: Path, name: str, sizes: Sizes, scale: float, hours: float) -> Ca
     )
 
 
-def generated(
-    name: str, service: Service, source: Generated, says: str, step_at: float | None = None
-) -> Case:
+def generated(name: str, service: Service, source: Generated, says: str) -> Case:
     """A generated load: the same for tuning and judging, but for the seed."""
     seconds = source.curve[-1][0]
     workload = Workload(round(source.sizes.prompt_tokens), round(source.sizes.output_tokens))
-    return Case(name, service, workload, source, source, seconds, seconds, step_at, says)
+    return Case(name, service, workload, source, source, seconds, seconds, says)
 
 
 LONG_OUTPUTS = Sizes(1500.0, 1200.0, 0.7, 0.7)
@@ -202,7 +235,6 @@ def all_cases(traces: Path | None) -> tuple[Case, ...]:
             CHAT,
             Generated(steps(0.6, 4.0), LONG_OUTPUTS),
             "Poisson; from 0.6 to 2.4 requests/s at once, half way down, up again, down",
-            900.0,
         ),
         generated(
             "diurnal",

@@ -1,6 +1,6 @@
 """Why ours did what it did on a case: every decision that changed the number, then what it came to.
 
-python benchmarks/scorecard/decisions.py steps --seed 0 [--traces FOLDER] [--train]
+python benchmarks/scorecard/decisions.py steps --seed 0 [--traces FOLDER] [--run train|step]
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cases import DEFAULT_TRACES, all_cases
+from cases import DEFAULT_TRACES, Purpose, all_cases
 
 import inferfleet.simulate.ours
 from inferfleet.simulate.run import simulate
@@ -23,10 +23,9 @@ def main() -> None:
     parser.add_argument("case")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--traces", type=Path, default=DEFAULT_TRACES)
-    parser.add_argument("--train", action="store_true", help="the half that targets are tuned on")
+    parser.add_argument("--run", type=Purpose, choices=list(Purpose), default=Purpose.JUDGE)
     asked = parser.parse_args()
     case = next(case for case in all_cases(asked.traces) if case.name == asked.case)
-    train, judge = case.scenarios
     decide = inferfleet.simulate.ours.plan
     last: int | None = None
 
@@ -41,7 +40,7 @@ def main() -> None:
         return made
 
     inferfleet.simulate.ours.plan = told
-    outcome = simulate(train if asked.train else judge, None, asked.seed)
+    outcome = simulate(case.scenarios[asked.run], None, asked.seed)
     print(
         f"{100 * outcome.slo_attainment:.2f} % of {outcome.requests} attained, "
         f"{outcome.gpu_hours:.2f} GPU-hours, "

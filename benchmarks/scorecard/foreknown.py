@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import fmean
 
-from cases import DEFAULT_TRACES, Case, all_cases
+from cases import DEFAULT_TRACES, Case, Purpose, all_cases
 from judge import TARGET, optimal_run
 
 from inferfleet.simulate.optimum import Found, replica_load, search
@@ -60,7 +60,7 @@ def main() -> None:
 
 def foreknown(case: Case, seeds: Sequence[int], trials: int, keep: Path) -> list[tuple[Outcome, Outcome]]:
     """The run of who knows the rates, and the clairvoyant's, for each seed."""
-    scenario = case.scenarios[1]
+    scenario = case.scenarios[Purpose.JUDGE]
 
     def evaluate(factory: Factory) -> tuple[float, float]:
         runs = [simulate(scenario, factory, seed) for seed in LEARNED_ON]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from cases import WARM_UP_SECONDS, Case
+from cases import STEP_SECONDS, WARM_UP_SECONDS, Case, Purpose, Service
 from runs import WORLD, Named, fingerprint, kept, run
 
 from inferfleet.simulate.optimum import search
@@ -48,8 +48,16 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class AfterStep:
+    """The 15 minutes in which the load is four times what it was, over seeds."""
+
+    seconds_over: Range
+    attainment: Range
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """How one policy did on one case, over seeds."""
+    """How one policy did on one case, over seeds; the clairvoyant runs no step."""
 
     policy: str
     kind: str
@@ -62,7 +70,7 @@ class Verdict:
     requests: int
     lost: Range
     scale_events: Range
-    seconds_over_after_step: Range | None
+    after_step: AfterStep | None
     outcomes: tuple[Outcome, ...] = field(repr=False, compare=False)
 
     def attains(self, level: float) -> bool:
@@ -70,13 +78,13 @@ class Verdict:
         return self.attainment.mean >= level
 
 
-def seconds_over(outcome: Outcome, step_at: float, ttft_seconds: float, itl_seconds: float) -> float:
-    """For how long after the step the tail was over an objective, until the next 15 minutes are over."""
+def seconds_over(outcome: Outcome, service: Service) -> float:
+    """For how long after the step the tail was over an objective, or requests were lost."""
     return sum(
         outcome.bin_seconds
         for each in outcome.bins
-        if step_at <= each.start < step_at + 900.0
-        and (each.ttft_tail > ttft_seconds or each.itl_tail > itl_seconds)
+        if 0.0 <= each.start - WARM_UP_SECONDS < STEP_SECONDS
+        and (each.ttft_tail > service.ttft_seconds or each.itl_tail > service.itl_seconds or each.lost)
     )
 
 
@@ -89,7 +97,7 @@ def tune(case: Case, name: str, keep: Path) -> float:
     low, high = -1, len(targets)
     while high - low > 1:
         middle = (low + high) // 2
-        tried = run(case, Named(name, "tuned", targets[middle]), TRAIN_SEED, train=True, keep=keep)
+        tried = run(case, Named(name, "tuned", targets[middle]), TRAIN_SEED, Purpose.TRAIN, keep)
         if tried.slo_attainment >= TARGET:
             low = middle
         else:
@@ -99,7 +107,7 @@ def tune(case: Case, name: str, keep: Path) -> float:
 
 def optimal_run(case: Case, seed: int, trials: int, keep: Path) -> Outcome:
     """The clairvoyant's run for one seed."""
-    scenario = case.scenarios[1]
+    scenario = case.scenarios[Purpose.JUDGE]
 
     def evaluate(factory: Factory) -> tuple[float, float]:
         outcome = simulate(scenario, factory, seed)
@@ -113,18 +121,19 @@ def optimal_run(case: Case, seed: int, trials: int, keep: Path) -> Outcome:
     return kept(keep / f"{case.name}-{OPTIMUM}-{seed}-{fingerprint(*WORLD)}.pickle", searched)
 
 
-def judged(case: Case, name: Named, outcomes: Iterable[Outcome], optimum: Sequence[float]) -> Verdict:
+def judged(
+    case: Case,
+    name: Named,
+    outcomes: Iterable[Outcome],
+    optimum: Sequence[float],
+    stepped: Sequence[Outcome] = (),
+) -> Verdict:
     """Put the outcomes of all seeds together; `optimum` is the optimum's cost for each."""
     seen = tuple(outcomes)
-    service, at = case.service, case.step_at
-    after = None
-    if at is not None:
-        after = Range(
-            tuple(
-                seconds_over(each, at + WARM_UP_SECONDS, service.ttft_seconds, service.itl_seconds)
-                for each in seen
-            )
-        )
+    after = AfterStep(
+        Range(tuple(seconds_over(each, case.service) for each in stepped)),
+        Range(tuple(each.slo_attainment for each in stepped)),
+    )
     return Verdict(
         policy=name.policy,
         kind=name.kind,
@@ -137,7 +146,7 @@ def judged(case: Case, name: Named, outcomes: Iterable[Outcome], optimum: Sequen
         requests=round(mean(each.requests for each in seen)),
         lost=Range(tuple(float(each.lost) for each in seen)),
         scale_events=Range(tuple(float(each.scale_events) for each in seen)),
-        seconds_over_after_step=after,
+        after_step=after if stepped else None,
         outcomes=seen,
     )
 

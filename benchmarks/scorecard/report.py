@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import log10
 from typing import Any
 
@@ -12,6 +12,11 @@ from cases import Case
 from judge import OPTIMUM, OURS, TARGET, Range, Verdict
 
 Card = Sequence[tuple[Case, Sequence[Verdict]]]
+
+HEADS = (
+    *("policy", "attained %", "cost $", "cost / optimum", "GPU-hours", "goodput req/s", "lost", "scalings"),
+    *("s over after 4x", "attained % after 4x"),
+)
 
 
 def span(figure: Range, digits: int = 2) -> str:
@@ -22,6 +27,11 @@ def span(figure: Range, digits: int = 2) -> str:
     return f"{middle} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
 
 
+def percent(share: Range, digits: int = 2) -> str:
+    """A share in percent."""
+    return span(Range(tuple(100 * value for value in share.values)), digits)
+
+
 def label(verdict: Verdict) -> str:
     """Name, and which target."""
     if verdict.target is None:
@@ -29,30 +39,31 @@ def label(verdict: Verdict) -> str:
     return f"{verdict.policy} ({verdict.kind}, {verdict.target:g})"
 
 
+def row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
 def markdown(card: Card) -> str:
     """One table a case, those that attain first, by cost."""
     parts = []
     for case, verdicts in card:
-        rows = [
-            "| policy | attained % | cost $ | cost / optimum | GPU-hours | goodput req/s | lost | scalings |"
-            + (" s over after 4x |" if case.step_at is not None else ""),
-            "|---|---|---|---|---|---|---|---|" + ("---|" if case.step_at is not None else ""),
-        ]
+        rows = [row(HEADS), "|" + "---|" * len(HEADS)]
         for verdict in ranked(verdicts):
-            percent = Range(tuple(100 * value for value in verdict.attainment.values))
+            after = verdict.after_step
             cells = [
                 label(verdict) if verdict.attains(TARGET) else f"*{label(verdict)}*",
-                span(percent),
+                percent(verdict.attainment),
                 span(verdict.cost_dollars),
                 span(verdict.over_optimum),
                 span(verdict.gpu_hours),
                 span(verdict.goodput),
                 span(verdict.lost, 0),
                 span(verdict.scale_events, 0),
+                span(after.seconds_over, 0) if after else "",
+                percent(after.attainment) if after else "",
             ]
-            if verdict.seconds_over_after_step is not None:
-                cells.append(span(verdict.seconds_over_after_step, 0))
-            rows.append(f"| {' | '.join(cells)} |")
+            rows.append(row(cells))
         title = f"### {case.name}\n\n{case.says}. {case.service.model} on {case.service.gpu}, "
         title += (
             f"first token within {case.service.ttft_seconds:g} s and {1000 * case.service.itl_seconds:g} ms "
@@ -107,9 +118,8 @@ def as_json(card: Card, meta: Mapping[str, Any]) -> str:
                     "goodput_requests_per_second": v.goodput.values,
                     "lost": v.lost.values,
                     "scale_events": v.scale_events.values,
-                    "seconds_over_after_step": v.seconds_over_after_step.values
-                    if v.seconds_over_after_step
-                    else None,
+                    "seconds_over_after_step": v.after_step and v.after_step.seconds_over.values,
+                    "slo_attainment_after_step": v.after_step and v.after_step.attainment.values,
                 }
                 for v in ranked(verdicts)
             ],
@@ -169,6 +179,8 @@ def plot(verdicts: Sequence[Verdict]) -> str:
         kind = "ours" if v.policy == OURS else "optimum" if v.policy == OPTIMUM else v.kind
         radius = 6 if kind in {"ours", "optimum"} else 4
         tip = f"{label(v)}: {100 * v.attainment.mean:.2f} % at {v.over_optimum.mean:.2f} x optimum"
+        if v.after_step:
+            tip += f"; over for {span(v.after_step.seconds_over, 0)} s after a step of 4x"
         where = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius}"'
         dots.append(f'<circle class="{kind}" {where}><title>{html.escape(tip)}</title></circle>')
         if kind != "default":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from cases import Case
+from cases import Case, Purpose
 
 import inferfleet
 from inferfleet.simulate.peers import LAWS
@@ -59,12 +59,11 @@ def law_parts(name: str) -> tuple[str, ...]:
     return tuple(f"{PEERS}/{each}.py" for each in ("signals", "hpa", module))
 
 
-def run(case: Case, who: Named, seed: int, *, train: bool = False, keep: Path) -> Outcome:
+def run(case: Case, who: Named, seed: int, purpose: Purpose, keep: Path) -> Outcome:
     """One run of ours or of a law; from disk if it ran before with the same code."""
     code = fingerprint(*WORLD, *(law_parts(who.policy) if who.policy in LAWS else OPERATOR))
-    half = "train" if train else "judge"
-    path = keep / f"{case.name}-{half}-{who.policy}-{who.target or 'default'}-{seed}-{code}.pickle"
-    scenario = scenario_of(who, case.scenarios[0 if train else 1])
+    path = keep / f"{case.name}-{purpose}-{who.policy}-{who.target or 'default'}-{seed}-{code}.pickle"
+    scenario = scenario_of(who, case.scenarios[purpose])
     return kept(path, lambda: simulate(scenario, factory_of(who), seed))
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cases import DEFAULT_TRACES, Case, all_cases
+from cases import DEFAULT_TRACES, Case, Purpose, all_cases
 from judge import OPTIMUM, OURS, Verdict, judged, optimal_run, policies, tune
 from report import as_json, label, markdown, page, plot, span
 from runs import Named, run
@@ -88,20 +88,23 @@ def run_case(case: Case, asked: Asked, pool: ProcessPoolExecutor) -> list[Verdic
 
 def run_law(case: Case, name: str, asked: Asked, costs: Sequence[float]) -> list[Verdict]:
     """One law with its defaults and with a tuned target; of ours all seeds have the defaults too."""
-    keep, seeds = asked.keep, range(asked.seeds)
     plain = Named(name, "default")
     if asked.untuned:
-        every = judged(case, plain, (run(case, plain, seed, keep=keep) for seed in seeds), costs)
-        progress(case, every)
-        return [every]
-    best = Named(name, "tuned", tune(case, name, keep))
-    some = seeds if name == OURS else seeds[:DEFAULT_SEEDS]
-    default = [run(case, plain, seed, keep=keep) for seed in some]
-    tuned = [run(case, best, seed, keep=keep) for seed in seeds]
-    verdicts = [judged(case, plain, default, costs[: len(some)]), judged(case, best, tuned, costs)]
-    for verdict in verdicts:
-        progress(case, verdict)
-    return verdicts
+        return [run_named(case, plain, asked, costs)]
+    best = Named(name, "tuned", tune(case, name, asked.keep))
+    some = costs if name == OURS else costs[:DEFAULT_SEEDS]
+    return [run_named(case, plain, asked, some), run_named(case, best, asked, costs)]
+
+
+def run_named(case: Case, who: Named, asked: Asked, costs: Sequence[float]) -> Verdict:
+    """One policy on what is judged, and on the step: a seed for each of the optimum's costs."""
+    seen, stepped = (
+        [run(case, who, seed, purpose, asked.keep) for seed in range(len(costs))]
+        for purpose in (Purpose.JUDGE, Purpose.STEP)
+    )
+    verdict = judged(case, who, seen, costs, stepped)
+    progress(case, verdict)
+    return verdict
 
 
 def progress(case: Case, verdict: Verdict) -> None:

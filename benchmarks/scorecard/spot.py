@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from cases import CHAT, Case
+from cases import CHAT, Case, Purpose
 from judge import Range
-from report import span
+from report import percent, span
 from runs import OPERATOR, WORLD, fingerprint, kept
 
 from inferfleet.simulate.clock import Clock
@@ -79,8 +79,8 @@ class Row:
 
     def __str__(self) -> str:
         """A row of Markdown, shares in percent."""
-        cells = [self.region, self.policy, span(_percent(self.cost), 1)]
-        cells.append(span(_percent(self.attained), 2) if self.attained else "")
+        cells = [self.region, self.policy, percent(self.cost, 1)]
+        cells.append(percent(self.attained) if self.attained else "")
         cells.append(span(self.lost, 0) if self.lost else "")
         return f"| {' | '.join(cells)} |"
 
@@ -126,7 +126,7 @@ def scenario_of(zones: dict[str, float], hours: float) -> Scenario:
     seconds = hours * 3600 + WARM_UP_SECONDS
     workload = Workload(round(SIZES.prompt_tokens), round(SIZES.output_tokens))
     source = Generated(constant(1.0, seconds), SIZES)
-    bare = Case("spot", CHAT, workload, source, source, seconds, seconds).scenarios[1]
+    bare = Case("spot", CHAT, workload, source, source, seconds, seconds).scenarios[Purpose.JUDGE]
     on_demand = CHAT.dollars_per_gpu_hour
     pool = replace(
         bare.pools[0].spec,
@@ -216,10 +216,6 @@ def least_cost(scenario: Scenario, seed: int) -> float:
             spell, entry = 0.0, scenario.replica.cold_start_seconds
     saved += max(0.0, (1 - SPOT_PRICE_SHARE) * spell - entry)
     return 1 - saved / (end - begin)
-
-
-def _percent(figure: Range) -> Range:
-    return Range(tuple(100 * value for value in figure.values))
 
 
 if __name__ == "__main__":
