@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from heapq import merge
 from itertools import groupby
 from pathlib import Path
 from random import Random
@@ -127,12 +128,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """A source at four times its rate from an instant on.
+    """A source at four times its rate from an instant on: three more crowds come, each as large as the first.
 
-    Each minute then has each of its requests and three more of the same sizes, at instants of that minute
-    that are drawn by the seed: as if four crowds came, of which each does what the one did. Rates and the
-    mix of sizes keep their course from minute to minute, and what came within a second does not come
-    fourfold within that second. No more than a minute is held.
+    Where the seed draws the arrivals each crowd has its own; a trace of single requests gives all four the
+    same ones. The instants of those that are added are drawn anew within their minute, so that rates and
+    sizes keep their course, and what came in one second does not come fourfold in it. A minute is held.
     """
 
     source: Source
@@ -141,16 +141,14 @@ class Stepped:
     def stream(self, seed: int) -> Iterator[Request]:
         """Yield the requests in order of time."""
         rng = Random(f"step {seed}")
-        for minute, requests in groupby(self.source.stream(seed), self._minute):
-            if minute < 0:
-                yield from requests
-                continue
-            crowd = list(requests)
-            more = [
-                each._replace(at=self.at + 60.0 * (minute + rng.random()))
-                for each in crowd * (STEP_TIMES - 1)
-            ]
-            yield from sorted(crowd + more, key=lambda each: each.at)
+        more = (self._crowd(Random(rng.random())) for _ in range(STEP_TIMES - 1))
+        yield from merge(self.source.stream(seed), *more)
+
+    def _crowd(self, rng: Random) -> Iterator[Request]:
+        for minute, requests in groupby(self.source.stream(rng.getrandbits(32)), self._minute):
+            if minute >= 0:
+                begin = self.at + 60.0 * minute
+                yield from sorted(each._replace(at=begin + 60.0 * rng.random()) for each in requests)
 
     def _minute(self, request: Request) -> float:
         return (request.at - self.at) // 60.0

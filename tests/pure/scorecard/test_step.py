@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from itertools import count, islice
+from dataclasses import dataclass, fields
+from itertools import count, takewhile
+from statistics import fmean, pvariance
 
 import pytest
 from cases import CHAT, WARM_UP_SECONDS, Case, Purpose, Stepped, all_cases
@@ -15,65 +16,82 @@ from inferfleet.simulate.generate import Generated, Sizes, constant
 from inferfleet.simulate.ledger import Bin
 from inferfleet.simulate.policy import Request
 from inferfleet.simulate.run import Outcome
+from inferfleet.simulate.scenario import Source
 
-SOURCE = Generated(constant(2.0, 600.0), Sizes(1000.0, 200.0))
-STEP = Stepped(SOURCE, 300.0)
 AT = WARM_UP_SECONDS
-
-
-def by_minute(requests: list[Request]) -> list[Counter[tuple[int, int]]]:
-    minutes = [Counter[tuple[int, int]]() for _ in range(10)]
-    for at, prompt, output in requests:
-        minutes[int(at // 60)][prompt, output] += 1
-    return minutes
-
-
-def test_before_the_step_nothing_is_changed():
-    plain = [request for request in SOURCE.stream(1) if request.at < 300]
-    assert [request for request in STEP.stream(1) if request.at < 300] == plain
-
-
-def test_from_the_step_on_each_minute_has_four_of_each_of_its_requests():
-    plain, stepped = by_minute(list(SOURCE.stream(1))), by_minute(list(STEP.stream(1)))
-    for before, after in zip(plain[5:], stepped[5:], strict=True):
-        assert after == Counter({sizes: 4 * number for sizes, number in before.items()})
-
-
-def test_what_was_there_stays_where_it_was():
-    assert set(SOURCE.stream(1)) <= set(STEP.stream(1))
-
-
-def test_the_step_is_there_at_once():
-    first = [request for request in STEP.stream(1) if 300 <= request.at < 310]
-    assert len(first) == pytest.approx(80, rel=0.25)
-
-
-def test_requests_come_in_order_of_time():
-    instants = [request.at for request in STEP.stream(1)]
-    assert instants == sorted(instants)
-
-
-def test_a_seed_gives_the_same_step_and_another_seed_another():
-    assert list(STEP.stream(1)) == list(STEP.stream(1))
-    assert list(STEP.stream(1)) != list(STEP.stream(2))
 
 
 @dataclass
 class Endless:
-    """A request each second; notes how far it was read."""
+    """A request each half second, of a size of its own, without chance; notes how far it was read."""
 
-    read: list[float] = field(default_factory=list)
+    read: float = 0.0
 
     def stream(self, seed: int) -> Iterator[Request]:  # noqa: ARG002 - no chance in it
-        for at in map(float, count()):
-            self.read.append(at)
-            yield Request(at, 10, 10)
+        for number in count():
+            self.read = max(self.read, number / 2)
+            yield Request(number / 2, number + 1, 10)
+
+
+TRACE = Endless()
+DRAWN = Generated(constant(2.0, 2400.0), Sizes(1000.0, 200.0))
+
+
+def until(seconds: float, source: Source, seed: int = 1) -> list[Request]:
+    return list(takewhile(lambda request: request.at < seconds, source.stream(seed)))
+
+
+def sizes_in(minute: int, source: Source) -> Counter[int]:
+    asked = until(60.0 * minute + 60.0, source)
+    return Counter(request.prompt_tokens for request in asked if request.at >= 60.0 * minute)
+
+
+@pytest.mark.parametrize("source", [TRACE, DRAWN])
+def test_before_the_step_nothing_is_changed(source: Source):
+    assert until(300.0, Stepped(source, 300.0)) == until(300.0, source)
+
+
+@pytest.mark.parametrize("source", [TRACE, DRAWN])
+def test_after_the_step_what_was_there_stays_where_it_was(source: Source):
+    assert set(until(600.0, source)) <= set(until(600.0, Stepped(source, 300.0)))
+
+
+@pytest.mark.parametrize("minute", [5, 6, 9])
+def test_each_minute_of_the_step_has_every_request_of_a_trace_four_times(minute: int):
+    four_times = {size: 4 * number for size, number in sizes_in(minute, TRACE).items()}
+    assert sizes_in(minute, Stepped(TRACE, 300.0)) == four_times
+
+
+def test_the_step_is_there_at_once():
+    first = [request for request in until(310.0, Stepped(TRACE, 300.0)) if request.at >= 300]
+    assert len(first) == pytest.approx(80, rel=0.25)
+
+
+def test_where_the_seed_draws_the_arrivals_each_crowd_has_its_own():
+    # counts of four crowds that are alike vary by four times their mean, of independent ones by their mean
+    asked = until(2400.0, Stepped(DRAWN, 0.0))
+    minutes = Counter(int(request.at // 60) for request in asked).values()
+    assert fmean(minutes) == pytest.approx(480, rel=0.03)
+    assert pvariance(minutes) < 2 * fmean(minutes)
+
+
+@pytest.mark.parametrize("source", [TRACE, DRAWN])
+def test_requests_come_in_order_of_time(source: Source):
+    instants = [request.at for request in until(600.0, Stepped(source, 300.0))]
+    assert instants == sorted(instants)
+
+
+@pytest.mark.parametrize("source", [TRACE, DRAWN])
+def test_a_seed_gives_the_same_step_and_another_seed_another(source: Source):
+    step = Stepped(source, 300.0)
+    assert until(600.0, step, seed=1) == until(600.0, step, seed=1)
+    assert until(600.0, step, seed=1) != until(600.0, step, seed=2)
 
 
 def test_no_more_is_read_ahead_than_a_minute():
     source = Endless()
-    last = list(islice(Stepped(source, 300.0).stream(0), 2000))[-1]
-    assert source.read[-1] - last.at <= 60
+    last = until(1000.0, Stepped(source, 300.0))[-1]
+    assert source.read - last.at <= 61
 
 
 @pytest.mark.parametrize("case", all_cases(None), ids=lambda case: case.name)
@@ -82,7 +100,8 @@ def test_every_load_has_a_run_of_fifteen_minutes_as_judged_and_fifteen_at_four_t
     judged = [each for each in scenarios[Purpose.JUDGE].arrivals(0) if each.at < 2 * AT]
     stepped = list(scenarios[Purpose.STEP].arrivals(0))
     assert [each for each in stepped if each.at < AT] == [each for each in judged if each.at < AT]
-    assert sum(each.at >= AT for each in stepped) == 4 * sum(each.at >= AT for each in judged)
+    before, after = (sum(each.at >= AT for each in load) for load in (judged, stepped))
+    assert after == pytest.approx(4 * before, rel=0.15)
 
 
 def outcome(*bins: Bin) -> Outcome:
