@@ -22,7 +22,7 @@ from inferfleet_worker.metrics import exposition
 
 SCRAPE_SECONDS = 1
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
@@ -39,11 +39,11 @@ class Worker:
     def target(self) -> Target:
         return Target(f"{self.namespace}/llama", self.pod, self.ip, self.pod)
 
-    async def answer_engine(self, _request: web.Request) -> web.Response:
+    async def answer_engine(self, _request: web.Request) -> web.StreamResponse:
         """What the engine's port says."""
         return web.Response(text=self.engine) if self.engine else web.Response(status=503)
 
-    async def answer_side(self, request: web.Request) -> web.Response:
+    async def answer_side(self, request: web.Request) -> web.StreamResponse:
         """What the worker's own port says."""
         if self.gate is None:
             return web.Response(status=503)
@@ -79,7 +79,7 @@ class Fleet:
     async def _serve(self, worker: Worker, answer: Handler, port: int) -> int:
         app = web.Application()
         app.router.add_get("/{path}", answer)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await runner.setup()
         self.runners.append(runner)
         listening = socket.create_server((worker.ip, port))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -16,3 +17,11 @@ def until(holds: Callable[[], bool], *, seconds: float, every: float = 0.2) -> b
             return False
         pause.wait(every)
     return True
+
+
+async def eventually(holds: Callable[[], bool], *, seconds: float = 5.0) -> None:
+    """Let everything else on this loop go on until it holds."""
+    late = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < late
+        await asyncio.sleep(0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+
+from waiting import eventually
 
 from inferfleet.telemetry.listen import ANSWERS_PER_SECOND, KEPT_SECONDS, Listener
 from inferfleet.telemetry.source import Target
@@ -48,14 +50,6 @@ class Fleet:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    clock = asyncio.get_running_loop().time
-    late = clock() + 5.0
-    while not holds():
-        assert clock() < late
-        await asyncio.sleep(0)
 
 
 def in_flight(listener: Listener, deployment: str) -> list[int]:

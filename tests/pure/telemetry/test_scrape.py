@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 
-from inferfleet.telemetry.scrape import LOOKS_AT_ONCE, Scraper
+import pytest
+from jumping import JumpingLoop
+from waiting import eventually
+
+from inferfleet.telemetry.scrape import DOUBTS_AT_ONCE, JITTER, LOOKS_AT_ONCE, LOOKS_PER_SECOND, Scraper
 from inferfleet.telemetry.source import Target
 from inferfleet.values import EngineSample
 
@@ -33,12 +39,12 @@ class Fleet:
     def count(self) -> None:
         self.failures += 1
 
-    def scraper(self) -> Scraper:
+    def scraper(self, *, interval_seconds: float = 0.01) -> Scraper:
         return Scraper(
             self.look,
             lambda: self.targets,
             self.woken.append,
-            interval_seconds=0.01,
+            interval_seconds=interval_seconds,
             count_failure=self.count,
             clock=lambda: self.now,
         )
@@ -129,8 +135,79 @@ async def test_many_workers_are_looked_at_a_bounded_number_at_a_time():
     fleet.slow = {target.worker: asyncio.Event() for target in fleet.targets}
     scraper = fleet.scraper()
     await scraper.round()
-    assert len(fleet.looks) == LOOKS_AT_ONCE
+    assert (len(fleet.looks), fleet.woken) == (LOOKS_AT_ONCE, [])
     for answer in fleet.slow.values():
         answer.set()
+    await eventually(lambda: len(workers(scraper, "ns/x")) == 2 * LOOKS_AT_ONCE)
+    await eventually(lambda: "ns/x" in fleet.woken)
+
+
+async def test_a_straggler_holds_up_no_other_deployment_and_wakes_its_own_when_it_answers():
+    fleet = Fleet()
+    fleet.slow["a"] = asyncio.Event()
+    scraper = fleet.scraper(interval_seconds=600.0)
+    under_way = asyncio.create_task(scraper.round())
+    await eventually(lambda: fleet.woken == ["ns/y"] and workers(scraper, "ns/x") == ["b"])
+    async with asyncio.timeout(5.0):
+        await scraper.round()
+    assert sorted(fleet.woken[1:]) == ["ns/x", "ns/y"], "nor the next round"
+    fleet.woken.clear()
+    fleet.slow["a"].set()
+    await under_way
+    assert (fleet.woken, workers(scraper, "ns/x")) == (["ns/x"], ["a", "b"])
+
+
+async def test_one_that_answers_after_the_round_wakes_its_deployment_then():
+    fleet = Fleet()
+    fleet.targets, fleet.slow = {A}, {"a": asyncio.Event()}
+    await fleet.scraper().round()
+    assert fleet.woken == []
+    fleet.slow["a"].set()
+    await eventually(lambda: fleet.woken == ["ns/x"])
+
+
+async def test_however_many_are_silent_those_that_answer_are_looked_at():
+    fleet = Fleet()
+    dead = {Target("ns/x", f"w{number}", "1") for number in range(2 * LOOKS_AT_ONCE)}
+    fleet.targets, fleet.silent = dead | {OTHER}, {target.worker for target in dead}
+    scraper = fleet.scraper()
     await scraper.round()
-    assert len(workers(scraper, "ns/x")) == 2 * LOOKS_AT_ONCE
+    fleet.slow = {target.worker: asyncio.Event() for target in dead}
+    await scraper.round()
+    assert sum(map(fleet.looks.count, fleet.slow)) == len(dead) + DOUBTS_AT_ONCE
+    for _ in range(3):
+        before = fleet.looks.count(OTHER.worker)
+        await scraper.round()
+        assert fleet.looks.count(OTHER.worker) == before + 1
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(3, 2.0), (1000, 1000 / LOOKS_PER_SECOND)])
+def test_rounds_keep_their_pace_and_two_operators_drift_apart(count: int, seconds: float):
+    fleet = Fleet()
+    fleet.targets = {Target("ns/x", f"w{number}", "1") for number in range(count)}
+    first, second = (pauses(fleet, 10 * seconds) for _ in range(2))
+    assert len(first) >= 8
+    for pause in first:
+        assert seconds * (1 - JITTER) <= pause <= seconds * (1 + JITTER)
+    assert len({*first, *second}) == len(first) + len(second)
+
+
+def pauses(fleet: Fleet, seconds: float) -> list[float]:
+    """How long after each other rounds begin, from the second one on: by then the workers are known."""
+    began: list[float] = []
+
+    async def rounds() -> None:
+        clock = asyncio.get_running_loop().time
+
+        def targets() -> set[Target]:
+            began.append(clock())
+            return fleet.targets
+
+        with suppress(TimeoutError):
+            await asyncio.wait_for(
+                Scraper(fleet.look, targets, fleet.woken.append, clock=clock).run(), seconds
+            )
+
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        runner.run(rounds())
+    return [after - before for before, after in pairwise(began[1:])]

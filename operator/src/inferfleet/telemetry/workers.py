@@ -34,11 +34,18 @@ NEWS_SECONDS: Final = 20.0
 
 
 class WorkerClient:
-    """One bounded pool of connections to all workers."""
+    """One bounded pool of connections to all workers. A look at one takes `look_seconds` at most."""
 
-    def __init__(self, *, engine_port: int = ENGINE_PORT, side_port: int = SIDE_PORT) -> None:
+    def __init__(
+        self,
+        *,
+        engine_port: int = ENGINE_PORT,
+        side_port: int = SIDE_PORT,
+        look_seconds: float = SCRAPE_SECONDS,
+    ) -> None:
         self._engine_port = engine_port
         self._side_port = side_port
+        self._look_seconds = look_seconds
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -61,7 +68,7 @@ class WorkerClient:
         """
         if in_flight is None:
             return await self._state(ip)
-        return await self._state(ip, Known(in_flight, NEWS_SECONDS).to_query(), SCRAPE_SECONDS + NEWS_SECONDS)
+        return await self._state(ip, Known(in_flight, NEWS_SECONDS).to_query(), NEWS_SECONDS)
 
     async def announce(self, action: AnnounceDrain, token: str = "") -> None:
         """Tell a worker that it drains; raises aiohttp.ClientError or TimeoutError when it cannot be told."""
@@ -82,19 +89,19 @@ class WorkerClient:
         return None if state is None else read_gate_metrics(state)
 
     async def _state(
-        self, ip: str, query: Mapping[str, str] | None = None, seconds: float = SCRAPE_SECONDS
+        self, ip: str, query: Mapping[str, str] | None = None, held_seconds: float = 0.0
     ) -> State | None:
-        text = await self._get(f"http://{_host(ip)}:{self._side_port}{STATE_PATH}", query, seconds)
+        text = await self._get(f"http://{_host(ip)}:{self._side_port}{STATE_PATH}", query, held_seconds)
         try:
             return None if text is None else State.from_json(text)
         except WireError:
             return None
 
     async def _get(
-        self, url: str, query: Mapping[str, str] | None = None, seconds: float = SCRAPE_SECONDS
+        self, url: str, query: Mapping[str, str] | None = None, held_seconds: float = 0.0
     ) -> str | None:
+        timeout = aiohttp.ClientTimeout(self._look_seconds + held_seconds, sock_connect=CONNECT_SECONDS)
         try:
-            timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
             async with self._open().get(url, params=query, timeout=timeout) as answer:
                 return await answer.text() if answer.ok else None
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError):
