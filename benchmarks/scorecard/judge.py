@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from statistics import mean
 
@@ -18,8 +19,11 @@ from inferfleet.simulate.run import Outcome, simulate
 TARGET = 0.99
 TRAIN_SEED = 1000
 OURS = "inferfleet"
-OUR_TARGETS = (16.0, 12.0, 10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
-"""Of `minReplicas`, from cautious to daring; the last is the default."""
+OUR_TARGETS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4)
+"""Of `capacityFactor`, from cautious to daring."""
+
+FLOORS = (1, 2, 3, 4, 6, 8, 10, 12, 16)
+"""Of `minReplicas`, or whatever a system calls it: what all of them can have standing by for bursts."""
 
 SPOT_ONLY = {"skyserve"}
 OPTIMUM = "optimum"
@@ -62,6 +66,7 @@ class Verdict:
     policy: str
     kind: str
     target: float | None
+    floor: int
     attainment: Range
     cost_dollars: Range
     gpu_hours: Range
@@ -88,21 +93,47 @@ def seconds_over(outcome: Outcome, service: Service) -> float:
     )
 
 
-def tune(case: Case, name: str, keep: Path) -> float:
-    """The most daring target that attains 99 % on the half for tuning, by bisection.
+def tune(case: Case, name: str, keep: Path) -> Named:
+    """What attains 99 % on the half for tuning for the least: the fewest replicas, and a target.
 
-    Attainment falls as targets get more daring. Where none attains it is the most cautious one.
+    Floors are tried as long as they alone cost less than the best so far, and some target attains without
+    one. Where none does it is the most cautious.
     """
     targets = LAWS[name].tuned_over if name in LAWS else OUR_TARGETS
+    cheapest, best = inf, Named(name, "tuned", targets[0])
+    for floor in FLOORS:
+        if floor > 1 and (cheapest == inf or floor * _dollars_a_replica(case) >= cheapest):
+            break
+        for who in _attaining(case, Named(name, "tuned", None, floor), targets, keep):
+            cost = _tried(case, who, keep).cost_dollars
+            if cost < cheapest:
+                cheapest, best = cost, who
+        if best.target == targets[-1]:
+            break
+    return best
+
+
+def _attaining(case: Case, law: Named, targets: Sequence[float], keep: Path) -> Iterator[Named]:
+    """The most daring target that attains with this floor, by bisection; and ours without one, if it does."""
     low, high = -1, len(targets)
     while high - low > 1:
         middle = (low + high) // 2
-        tried = run(case, Named(name, "tuned", targets[middle]), TRAIN_SEED, Purpose.TRAIN, keep)
-        if tried.slo_attainment >= TARGET:
-            low = middle
-        else:
-            high = middle
-    return targets[max(0, low)]
+        attains = _tried(case, replace(law, target=targets[middle]), keep).slo_attainment >= TARGET
+        low, high = (middle, high) if attains else (low, middle)
+    if low >= 0:
+        yield replace(law, target=targets[low])
+    if law.policy == OURS and _tried(case, law, keep).slo_attainment >= TARGET:
+        yield law
+
+
+def _tried(case: Case, who: Named, keep: Path) -> Outcome:
+    return run(case, who, TRAIN_SEED, Purpose.TRAIN, keep)
+
+
+def _dollars_a_replica(case: Case) -> float:
+    """What one replica costs that stands by from the beginning of what is judged to its end."""
+    seconds = case.train_seconds - WARM_UP_SECONDS
+    return case.service.dollars_per_gpu_hour * seconds / 3600.0
 
 
 def optimal_run(case: Case, seed: int, trials: int, keep: Path) -> Outcome:
@@ -138,6 +169,7 @@ def judged(
         policy=name.policy,
         kind=name.kind,
         target=name.target,
+        floor=name.floor,
         attainment=Range(tuple(each.slo_attainment for each in seen)),
         cost_dollars=Range(tuple(each.cost_dollars for each in seen)),
         gpu_hours=Range(tuple(each.gpu_hours for each in seen)),

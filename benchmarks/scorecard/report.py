@@ -34,9 +34,12 @@ def percent(share: Range, digits: int = 2) -> str:
 
 def label(verdict: Verdict) -> str:
     """Name, and which target."""
-    if verdict.target is None:
-        return f"{verdict.policy} ({verdict.kind})" if verdict.kind else verdict.policy
-    return f"{verdict.policy} ({verdict.kind}, {verdict.target:g})"
+    told = [verdict.kind] if verdict.kind else []
+    if verdict.target is not None:
+        told.append(f"{verdict.target:g}")
+    if verdict.floor > 1:
+        told.append(f"at least {verdict.floor}")
+    return f"{verdict.policy} ({', '.join(told)})" if told else verdict.policy
 
 
 def row(cells: Iterable[str]) -> str:
@@ -110,6 +113,7 @@ def as_json(card: Card, meta: Mapping[str, Any]) -> str:
                     "policy": v.policy,
                     "kind": v.kind,
                     "target": v.target,
+                    "min_replicas": v.floor,
                     "attains": v.attains(TARGET),
                     "slo_attainment": v.attainment.values,
                     "cost_dollars": v.cost_dollars.values,

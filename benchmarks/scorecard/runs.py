@@ -26,11 +26,15 @@ OPERATOR = ("scaling", "capacity", "disruption", "values", "reconcile.py", "supp
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A policy, and which target it has: `default`, or `tuned` to one."""
+    """A policy, and what it is told: `default`, or `tuned` to a target and the fewest replicas.
+
+    A target of ours is `capacityFactor`; without one it learns what a replica takes.
+    """
 
     policy: str
     kind: str = ""
     target: float | None = None
+    floor: int = 1
 
 
 @lru_cache
@@ -62,16 +66,18 @@ def law_parts(name: str) -> tuple[str, ...]:
 def run(case: Case, who: Named, seed: int, purpose: Purpose, keep: Path) -> Outcome:
     """One run of ours or of a law; from disk if it ran before with the same code."""
     code = fingerprint(*WORLD, *(law_parts(who.policy) if who.policy in LAWS else OPERATOR))
-    path = keep / f"{case.name}-{purpose}-{who.policy}-{who.target or 'default'}-{seed}-{code}.pickle"
+    path = (
+        keep
+        / f"{case.name}-{purpose}-{who.policy}-{who.target or 'default'}-{who.floor}-{seed}-{code}.pickle"
+    )
     scenario = scenario_of(who, case.scenarios[purpose])
     return kept(path, lambda: simulate(scenario, factory_of(who), seed))
 
 
 def scenario_of(who: Named, scenario: Scenario) -> Scenario:
-    """What is run: a target of ours is `minReplicas`, what its users write against bursts unforeseen."""
-    if who.policy in LAWS or who.target is None:
-        return scenario
-    autoscaling = replace(scenario.spec.autoscaling, min_replicas=round(who.target))
+    """What is run: the bounds are the deployment's, whoever scales it."""
+    factor = None if who.policy in LAWS else who.target
+    autoscaling = replace(scenario.spec.autoscaling, min_replicas=who.floor, capacity_factor=factor)
     return replace(scenario, spec=replace(scenario.spec, autoscaling=autoscaling))
 
 

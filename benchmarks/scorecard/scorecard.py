@@ -91,7 +91,7 @@ def run_law(case: Case, name: str, asked: Asked, costs: Sequence[float]) -> list
     plain = Named(name, "default")
     if asked.untuned:
         return [run_named(case, plain, asked, costs)]
-    best = Named(name, "tuned", tune(case, name, asked.keep))
+    best = tune(case, name, asked.keep)
     some = costs if name == OURS else costs[:DEFAULT_SEEDS]
     return [run_named(case, plain, asked, some), run_named(case, best, asked, costs)]
 

@@ -44,6 +44,17 @@ def test_the_largest_answer_wins_and_all_are_told() -> None:
     assert "queue law 5, running law 3" in decision.reason.message
 
 
+def test_a_capacity_that_the_user_measured_holds_against_what_latencies_taught() -> None:
+    learned = replace(settled(4), tokens_per_second_per_replica=60.0, predicted_tokens_per_second=100.0)
+    seen = scope(fleet(4), each(4, running=4))
+    told = replace(seen, spec=replace(SPEC, capacity_factor=1.5))
+    assert decide(seen, learned, NOW)[0].capacity_tokens_per_second == pytest.approx(60.0)
+    decision, memory = decide(told, learned, NOW)
+    assert decision.capacity_tokens_per_second == pytest.approx(150.0)
+    assert "150 per replica (told: 1.5 times the plan's)" in decision.reason.message
+    assert memory.tokens_per_second_per_replica == pytest.approx(60.0), "what was learned is kept"
+
+
 # -- pace ----------------------------------------------------------------------------------------------------
 
 

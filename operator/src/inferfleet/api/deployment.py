@@ -154,6 +154,7 @@ def _autoscaling(autoscaling: Autoscaling, replicas: int | None) -> AutoscalingS
         max_replicas=autoscaling.upper_bound,
         target_queue_per_replica=autoscaling.target_queue_per_replica,
         target_utilization=autoscaling.target_utilization,
+        capacity_factor=autoscaling.capacity_factor,
         scale_up_window_seconds=seconds(autoscaling.scale_up_window),
         scale_down_window_seconds=_maybe_seconds(autoscaling.scale_down_window),
         max_scale_up_per_minute=autoscaling.max_scale_up_per_minute,

@@ -113,11 +113,12 @@ def _look(scope: Scope, memory: ScalingMemory, current: int, now: float) -> tupl
     cold_start = starts.cold_start_seconds(memory.cold_starts)
     learn_from = capacity.News(passed, news, scope.objectives, cold_start)
     memory = capacity.learn(memory, predicted, learn_from)
+    told = predicted * (scope.spec.capacity_factor or 0.0)
     load = replace(
         evidence.weigh(scope.staying, fresh, passed, scope.layout, now),
         asked=current,
         output_tokens=capacity.mean_request(memory, scope.workload).output_tokens,
-        capacity_tokens_per_second=memory.tokens_per_second_per_replica or predicted,
+        capacity_tokens_per_second=told or memory.tokens_per_second_per_replica or predicted,
         latency=seen,
         unevenness=memory.unevenness,
         ttft_objective_seconds=scope.objectives.ttft_seconds,

@@ -19,7 +19,10 @@ DOWN_SHARE = 4
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Bounds, targets and pace without gaps; `schedule` names the events that set the bounds."""
+    """Bounds, targets and pace without gaps; `schedule` names the events that set the bounds.
+
+    `capacity_factor` is the capacity in multiples of the plan's, None where it is learned.
+    """
 
     min_replicas: int
     max_replicas: int
@@ -30,6 +33,7 @@ class Rules:
     up_per_minute: int
     down_per_minute: int
     schedule: str = ""
+    capacity_factor: float | None = None
 
 
 def resolve(
@@ -57,6 +61,7 @@ def resolve(
         up_per_minute=spec.max_scale_up_per_minute or max(UP_AT_LEAST, current),
         down_per_minute=spec.max_scale_down_per_minute or max(1, current // DOWN_SHARE),
         schedule=names,
+        capacity_factor=spec.capacity_factor,
     )
 
 

@@ -67,7 +67,8 @@ def _parts(numbers: Numbers) -> list[str]:
     load, rules = numbers.load, numbers.rules
     asked = ", ".join(f"{name} law {count}" for name, count in numbers.answers if count)
     tolerated = f"{rules.tolerated_queue:g} per replica tolerated"
-    able = f"{load.capacity_tokens_per_second:.0f} per replica at {rules.utilization:.0%}"
+    told = f" (told: {rules.capacity_factor:g} times the plan's)" if rules.capacity_factor else ""
+    able = f"{load.capacity_tokens_per_second:.0f} per replica{told} at {rules.utilization:.0%}"
     parts = [
         f"{load.waiting:g} waiting ({tolerated}), {load.running:g} running",
         f"{load.demand_tokens_per_second:.0f} tokens/s asked for of {able}",

@@ -116,8 +116,9 @@ class AutoscalingSpec:
     """Bounds and pace. `replicas` is `spec.replicas`: what HPA writes in External, the count in Off.
 
     `target_queue_per_replica` is the waiting requests per replica that are tolerated; windows are seconds.
-    None leaves a number to what is measured: the utilisation to how well demand is foreseen, the window to
-    the cold start, the rates to the size of the fleet.
+    `capacity_factor` is one replica's capacity in multiples of the plan's prediction, where the user told it.
+    None leaves a number to what is measured: the capacity to latencies, the window to the cold start, the
+    rates to the size of the fleet.
     """
 
     mode: AutoscalingMode = AutoscalingMode.INTERNAL
@@ -126,6 +127,7 @@ class AutoscalingSpec:
     max_replicas: int = 1
     target_queue_per_replica: float = 4.0
     target_utilization: float | None = None
+    capacity_factor: float | None = None
     scale_up_window_seconds: float = 5.0
     scale_down_window_seconds: float | None = None
     max_scale_up_per_minute: int | None = None
