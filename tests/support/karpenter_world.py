@@ -11,6 +11,7 @@ from typing import Any
 from api_server import ApiCluster
 from waiting import until
 
+from inferfleet.values.labels import SERVING_GATE
 from inferfleet_local.karpenter import NODE_CLASS, Karpenter, node_pool
 
 NAMESPACE = "karpenter-test"
@@ -63,9 +64,10 @@ def created(raw: Mapping[str, Any]) -> float:
     return datetime.fromisoformat(raw["metadata"]["creationTimestamp"]).timestamp()
 
 
-def is_ready(raw: Mapping[str, Any]) -> bool:
-    conditions = raw["status"].get("conditions", ())
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+def serves(raw: Mapping[str, Any]) -> bool:
+    """True once the operator has put it into service as well: kwok's pods are Ready without their gate."""
+    true = {one["type"] for one in raw["status"].get("conditions", ()) if one["status"] == "True"}
+    return {"Ready", SERVING_GATE} <= true
 
 
 @dataclass
@@ -91,11 +93,11 @@ class World:
         return found
 
     def running(self) -> dict[str, Any]:
-        """Ready pods that nobody takes away."""
+        """Pods in service that nobody takes away."""
         return {
             name: raw
             for name, raw in self.pods().items()
-            if is_ready(raw) and "deletionTimestamp" not in raw["metadata"]
+            if serves(raw) and "deletionTimestamp" not in raw["metadata"]
         }
 
     def nodes(self) -> dict[str, Any]:
