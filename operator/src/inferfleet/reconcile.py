@@ -164,7 +164,8 @@ def _scale(
 ) -> tuple[ScalingDecision, ScalingMemory]:
     """Scale on who can be hoped for: what found no node or cannot start in time is no capacity on its way."""
     stuck = capacity.stuck(fleet.staying, observed.spec.capacity, scene.now)
-    hopeless = {worker.name for worker in (*stuck, *_failing(fleet.staying))}
+    failing = [worker for worker in fleet.staying if worker.failure]
+    hopeless = {worker.name for worker in (*stuck, *failing)}
     scope = scaling.Scope(
         spec=observed.spec.autoscaling,
         staying=without(fleet.staying, hopeless),
@@ -177,11 +178,6 @@ def _scale(
         paused=observed.spec.paused or not observed.spec_known,
     )
     return scaling.decide(scope, _scaling_memory(observed, scene.revision), scene.now)
-
-
-@remembered
-def _failing(workers: tuple[Worker, ...]) -> tuple[Worker, ...]:
-    return tuple(worker for worker in workers if worker.failure)
 
 
 def _act(

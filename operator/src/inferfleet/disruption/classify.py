@@ -51,7 +51,7 @@ def classify(sights: Sights, now: float) -> tuple[Interruption, ...]:
     A signal that is gone from its node is dropped with it (drains under way go on: their own annotation
     holds them).
     """
-    present = _names(sights.nodes)
+    present = frozenset(node.name for node in sights.nodes)
     seen = [
         *(item for sight in _by_node(sights) for item in signals.read(sight, now)),
         *_drifted(sights, now),
@@ -87,11 +87,6 @@ def _by_node(sights: Sights) -> Iterable[signals.Sight]:
         if told or not signals.is_calm(node, claim):
             about = [event for event in told or () if event.claim or event.uid in {"", node.name, node.uid}]
             yield signals.Sight(node, claim, tuple(about))
-
-
-@remembered
-def _names(nodes: tuple[Node, ...]) -> frozenset[str]:
-    return frozenset(node.name for node in nodes)
 
 
 @remembered

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inferfleet.values import ScalingMemory, Worker
-from inferfleet.values.remembered import remembered
 
 ASSUMED_SECONDS = 180.0
 """Until a start was seen: a node that is there, an image on it, weights of tens of GB from a disk."""
@@ -18,7 +17,7 @@ def watch(memory: ScalingMemory, workers: tuple[Worker, ...]) -> tuple[frozenset
 
     Only a worker that was seen before it first served counts: readiness that came back says nothing.
     """
-    starting = _starting(workers)
+    starting = frozenset(worker.name for worker in workers if worker.leader.serving is None)
     waiting = memory.starting | starting
     if not waiting:
         return waiting, memory.cold_starts
@@ -26,11 +25,6 @@ def watch(memory: ScalingMemory, workers: tuple[Worker, ...]) -> tuple[frozenset
     left = {worker.name for worker in workers if not worker.ready}
     took = [_seconds(worker) for worker in sorted(served, key=lambda worker: worker.name)]
     return waiting & left, (*memory.cold_starts, *filter(None, took))[-KEPT:]
-
-
-@remembered
-def _starting(workers: tuple[Worker, ...]) -> frozenset[str]:
-    return frozenset(worker.name for worker in workers if worker.leader.serving is None)
 
 
 def cold_start_seconds(cold_starts: Sequence[float]) -> float:

@@ -1,34 +1,32 @@
-"""Answers that are kept for as long as the same values are asked about.
+"""An answer that is kept for as long as the very same values are asked about.
 
-A pass asks much of all nodes and of all workers that was asked in the pass before, when they were the very
-same. Values never change, so identity proves that the answer still holds, at no cost for each of them: where
-an equal value was made anew, the answer is, too.
+A pass asks much of all nodes and of all workers that was asked before, by another rule or by the pass before.
+Values never change, so identity proves that the answer still holds, at no cost for each of them. Where an
+equal value was made anew, the answer is, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Final, TypeVar
+from operator import is_
+from typing import TypeVar, TypeVarTuple
 
-MOST: Final = 16
-"""Answers that each function keeps, and with them what was asked about: a few views of the fleet."""
-
-Asked = TypeVar("Asked", bound=Callable[..., Any])
+Asked = TypeVarTuple("Asked")
+Answer = TypeVar("Answer")
 
 
-def remembered(function: Asked) -> Asked:
-    """Keep the last answers of a function of values; the answers are values as well."""
-    # what was asked about is kept beside the answer, so that its identity remains its own
-    kept: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
+def remembered(function: Callable[[*Asked], Answer]) -> Callable[[*Asked], Answer]:
+    """Keep the last answer of a function of values; the answer is a value as well, and never changed."""
+    # what was asked about is kept beside the answer, so that nothing else can take its identity
+    kept: tuple[tuple[*Asked], Answer] | None = None
 
     @wraps(function)
-    def answer(*asked: Any) -> Any:
-        key = tuple(map(id, asked))
-        if key not in kept:
-            if len(kept) >= MOST:
-                del kept[next(iter(kept))]
-            kept[key] = asked, function(*asked)
-        return kept[key][1]
+    def answer(*asked: *Asked) -> Answer:
+        nonlocal kept
+        known = kept
+        if known is None or not all(map(is_, asked, known[0])):
+            known = kept = asked, function(*asked)
+        return known[1]
 
-    return answer  # type: ignore[return-value] # takes what the function takes, by position
+    return answer
