@@ -11,8 +11,8 @@ import pytest
 from jumping import JumpingLoop
 from waiting import eventually
 
-from inferfleet.telemetry.scrape import DOUBTS_AT_ONCE, JITTER, LOOKS_AT_ONCE, LOOKS_PER_SECOND, Scraper
-from inferfleet.telemetry.source import Target
+from inferfleet.telemetry.scrape import DOUBTS_AT_ONCE, LOOKS_AT_ONCE, LOOKS_PER_SECOND, Scraper
+from inferfleet.telemetry.source import JITTER, Target
 from inferfleet.values import EngineSample
 
 A, B, OTHER = Target("ns/x", "a", "1"), Target("ns/x", "b", "2"), Target("ns/y", "c", "3")

@@ -34,7 +34,7 @@ from inferfleet.telemetry.engine_metrics import (
     Point,
     assemble,
 )
-from inferfleet.telemetry.source import Target
+from inferfleet.telemetry.source import JITTER, Target, samples_of
 from inferfleet.telemetry.workers import GateMetrics, combine
 from inferfleet.values import EngineSample
 
@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 
 QUERY_SECONDS: Final = 5.0
 ROUND_SECONDS: Final = 10.0
-JITTER: Final = 0.1
 
 IN_FLIGHT: Final = ("inferfleet_worker_in_flight_requests",)
 ACCEPTED: Final = ("inferfleet_worker_accepted_total",)
@@ -199,8 +198,7 @@ class PrometheusSource:
 
     def samples(self, deployment: str) -> tuple[EngineSample, ...]:
         """The newest sample of each of a deployment's workers, by worker."""
-        found = (sample for target, sample in self._latest.items() if target.deployment == deployment)
-        return tuple(sorted(found, key=lambda sample: sample.worker))
+        return samples_of(deployment, self._latest)
 
     async def run(self) -> Never:
         """Ask once per interval."""

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from itertools import starmap
 from typing import Final, Never
 
-from inferfleet.telemetry.source import LONGEST_SILENCE_SECONDS, Target
+from inferfleet.telemetry.source import JITTER, LONGEST_SILENCE_SECONDS, Target, samples_of
 from inferfleet.values import EngineSample
 
-# Two operators that started together must not hit the engines together for ever.
-JITTER: Final = 0.1
 # Looks at one time, so that a burst of answers leaves room for the passes.
 LOOKS_AT_ONCE: Final = 96
 # Besides, of those that did not answer: each may take its whole deadline, and no other waits for it.
@@ -62,8 +60,7 @@ class Scraper:
 
     def samples(self, deployment: str) -> tuple[EngineSample, ...]:
         """The newest sample of each of a deployment's workers, by worker."""
-        found = (sample for target, sample in self._latest.items() if target.deployment == deployment)
-        return tuple(sorted(found, key=lambda sample: sample.worker))
+        return samples_of(deployment, self._latest)
 
     async def run(self) -> Never:
         """Look at every worker once per interval; less often where there are very many."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Never, Protocol
 
@@ -10,6 +11,8 @@ from inferfleet.values import EngineSample
 
 # A worker that stays silent is asked ever more rarely: its own port answers from its first second on.
 LONGEST_SILENCE_SECONDS: Final = 30.0
+# The part by which pauses differ: two operators that started together must not ask together for ever.
+JITTER: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,12 @@ class Target:
     def namespace(self) -> str:
         """The namespace of deployment and pod."""
         return self.deployment.split("/", 1)[0]
+
+
+def samples_of(deployment: str, latest: Mapping[Target, EngineSample]) -> tuple[EngineSample, ...]:
+    """Those of a deployment's workers, by worker."""
+    found = (sample for target, sample in latest.items() if target.deployment == deployment)
+    return tuple(sorted(found, key=lambda sample: sample.worker))
 
 
 class Source(Protocol):
