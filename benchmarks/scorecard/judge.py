@@ -17,7 +17,7 @@ from inferfleet.simulate.policy import Factory
 from inferfleet.simulate.run import Outcome, simulate
 
 TARGET = 0.99
-TRAIN_SEED = 1000
+TRAIN_SEEDS = (1000, 1001)
 OURS = "inferfleet"
 OUR_TARGETS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4)
 """Of `capacityFactor`, from cautious to daring."""
@@ -96,20 +96,20 @@ def seconds_over(outcome: Outcome, service: Service) -> float:
 def tune(case: Case, name: str, keep: Path) -> Named:
     """What attains 99 % on the half for tuning for the least: the fewest replicas, and a target.
 
-    Floors are tried as long as they alone cost less than the best so far, and some target attains without
-    one. Where none does it is the most cautious.
+    Floors are tried as long as they alone cost less than the best so far, if it ever had fewer. Where
+    nothing attains it is the most cautious target without a floor.
     """
     targets = LAWS[name].tuned_over if name in LAWS else OUR_TARGETS
-    cheapest, best = inf, Named(name, "tuned", targets[0])
+    best, cheapest, fewest = Named(name, "tuned", targets[0]), inf, 0.0
     for floor in FLOORS:
-        if floor > 1 and (cheapest == inf or floor * _dollars_a_replica(case) >= cheapest):
+        if floor * _dollars_a_replica(case) >= cheapest:
             break
+        if floor <= fewest:
+            continue
         for who in _attaining(case, Named(name, "tuned", None, floor), targets, keep):
-            cost = _tried(case, who, keep).cost_dollars
-            if cost < cheapest:
-                cheapest, best = cost, who
-        if best.target == targets[-1]:
-            break
+            tried = _tried(case, who, keep)
+            if tried.cost_dollars < cheapest:
+                best, cheapest, fewest = who, tried.cost_dollars, tried.fewest
     return best
 
 
@@ -126,8 +126,23 @@ def _attaining(case: Case, law: Named, targets: Sequence[float], keep: Path) -> 
         yield law
 
 
-def _tried(case: Case, who: Named, keep: Path) -> Outcome:
-    return run(case, who, TRAIN_SEED, Purpose.TRAIN, keep)
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of a try on the half for tuning, on average over seeds; `fewest` replicas ever served."""
+
+    slo_attainment: float
+    cost_dollars: float
+    fewest: float
+
+
+def _tried(case: Case, who: Named, keep: Path) -> Tried:
+    runs = [run(case, who, seed, Purpose.TRAIN, keep) for seed in TRAIN_SEEDS]
+    judged_bins = (each for one in runs for each in one.bins if each.start >= WARM_UP_SECONDS and each.looks)
+    return Tried(
+        mean(each.slo_attainment for each in runs),
+        mean(each.cost_dollars for each in runs),
+        min((each.ready for each in judged_bins), default=0.0),
+    )
 
 
 def _dollars_a_replica(case: Case) -> float:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean
 
 import judge
 import pytest
-from cases import CHAT, CHAT_SIZES, Case, Purpose, generated
+from cases import CHAT, CHAT_SIZES, Purpose, generated
 from judge import OURS, tune
 from runs import Named, run, scenario_of
 
 from inferfleet.simulate.generate import Generated
 
-SHORT = generated("short", CHAT, Generated(((0.0, 1.0), (1500.0, 0.0)), CHAT_SIZES), "ten minutes")
+SHORT = generated("short", CHAT, Generated(((0.0, 1.0), (1200.0, 5.0), (1500.0, 0.0)), CHAT_SIZES), "a leap")
 
 
 def test_the_floor_is_everybodys_and_the_factor_is_ours() -> None:
@@ -26,20 +27,22 @@ def test_the_floor_is_everybodys_and_the_factor_is_ours() -> None:
 @pytest.mark.parametrize("law", [OURS, "wva-v1"])
 def test_what_is_tuned_attains_and_nothing_cheaper_that_was_tried_does(law: str, tmp_path: Path) -> None:
     best = tune(SHORT, law, tmp_path)
-    found = run(SHORT, best, judge.TRAIN_SEED, Purpose.TRAIN, tmp_path)
-    assert found.slo_attainment >= judge.TARGET
-    assert found.cost_dollars == min(cost_of_what_attains(SHORT, law, tmp_path))
+    tried = {who: on_average(who, tmp_path) for who in candidates(law) if was_tried(who, tmp_path)}
+    attains = {who: cost for who, (attained, cost) in tried.items() if attained >= judge.TARGET}
+    assert len(tried) > len(attains) > 0
+    assert attains[best] == min(attains.values())
 
 
-def cost_of_what_attains(case: Case, law: str, keep: Path) -> list[float]:
-    """What the tuning itself kept on disk, read again."""
-    tried = [Named(law, "tuned", target, floor) for target in targets_of(law) for floor in judge.FLOORS]
-    names = {path.name.rsplit("-", 2)[0] for path in keep.iterdir()}
-    seen = [who for who in tried if f"short-train-{law}-{who.target or 'default'}-{who.floor}" in names]
-    outcomes = [run(case, who, judge.TRAIN_SEED, Purpose.TRAIN, keep) for who in seen]
-    return [each.cost_dollars for each in outcomes if each.slo_attainment >= judge.TARGET]
+def candidates(law: str) -> list[Named]:
+    """Every pair that may have been tried, and every floor without a target."""
+    targets = [None, *(judge.OUR_TARGETS if law == OURS else judge.LAWS[law].tuned_over)]
+    return [Named(law, "tuned", target, floor) for target in targets for floor in judge.FLOORS]
 
 
-def targets_of(law: str) -> list[float | None]:
-    """Every target that may have been tried, and none."""
-    return [None, *(judge.OUR_TARGETS if law == OURS else judge.LAWS[law].tuned_over)]
+def was_tried(who: Named, keep: Path) -> bool:
+    return any(keep.glob(f"short-train-{who.policy}-{who.target or 'default'}-{who.floor}-*"))
+
+
+def on_average(who: Named, keep: Path) -> tuple[float, float]:
+    runs = [run(SHORT, who, seed, Purpose.TRAIN, keep) for seed in judge.TRAIN_SEEDS]
+    return mean(each.slo_attainment for each in runs), mean(each.cost_dollars for each in runs)
