@@ -20,7 +20,7 @@ TARGET = 0.99
 TRAIN_SEEDS = (1000, 1001)
 OURS = "inferfleet"
 OUR_TARGETS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
-"""Of `capacityFactor`, from cautious to daring: the same grid as the laws' whose target is a share of a replica."""
+"""Of `capacityFactor`, from cautious to daring: the grid of the laws whose target is a share of a replica."""
 
 FLOORS = (1, 2, 3, 4, 6, 8, 10, 12, 16)
 """Of `minReplicas`, or whatever a system calls it: what all of them can have standing by for bursts."""
