@@ -15,9 +15,10 @@ from scaling_cases import LAYOUT, NOW, SPEC, decide, fleet, sample, scope, settl
 
 from inferfleet.scaling import fresh, newest
 from inferfleet.scaling.capacity import learn_request
-from inferfleet.scaling.evidence import Load, with_room
+from inferfleet.scaling.evidence import Load
 from inferfleet.scaling.flows import growth, record, within
 from inferfleet.scaling.latency import above, is_proven, percentile
+from inferfleet.scaling.staffing import gain, replicas_for
 from inferfleet.values import NO_BUCKETS, Buckets, EngineSample, Flow, Objectives, ScalingMemory
 
 # -- flows ---------------------------------------------------------------------------------------------------
@@ -185,8 +186,30 @@ def test_what_was_raised_goes_back_where_the_budget_of_the_hour_is_spent() -> No
 def test_chance_needs_room_once_a_queue_and_replicas_are_one_queue_or_many(
     unevenness: float, needed: list[float]
 ) -> None:
-    assert [with_room(served, unevenness) for served in (0.5, 1.0, 4.0, 16.0)] == pytest.approx(needed)
-    assert with_room(4.0, 7.0) == with_room(4.0, 1.0)
+    assert [replicas_for(each, 0.0, 1.0, unevenness) for each in (0.5, 1.0, 4.0, 16.0)] == pytest.approx(
+        needed
+    )
+    assert replicas_for(4.0, 0.0, 1.0, 7.0) == replicas_for(4.0, 0.0, 1.0, 1.0)
+
+
+def test_what_chance_takes_shrinks_with_the_root_of_how_many_share_a_queue() -> None:
+    assert [gain(replicas, 1.4, 0.0) for replicas in (1, 4, 16)] == pytest.approx([1.0, 1.2, 1.3])
+    assert gain(16, 1.4, 1.0) == gain(1, 1.4, 0.0) == 1.0
+
+
+@given(st.floats(0.1, 200), st.floats(1.0, 3.0), st.floats(0.0, 1.0))
+def test_so_many_replicas_as_are_asked_for_serve_what_they_are_asked_for(
+    alone: float, pooling: float, unevenness: float
+) -> None:
+    needed = replicas_for(alone, 0.0, pooling, unevenness)
+    assert needed * gain(needed, pooling, unevenness) >= alone - 1e-9
+    assert needed <= replicas_for(alone, 0.0, 1.0, unevenness) + 1e-9
+
+
+def test_room_for_chance_and_for_the_unknown_add_up_as_what_is_independent_does() -> None:
+    assert replicas_for(4.0, 0.0, 1.0, 0.0) == pytest.approx(4.2)
+    assert replicas_for(4.0, 0.15, 1.0, 0.0) == pytest.approx(4.25)
+    assert replicas_for(0.0, 1.0, 1.2, 0.0) == 0.0
 
 
 def unevenness(inside: Callable[[Random], list[float]], ready_since: float = NOW - 3600) -> float:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scaling_cases import settled, steady
 
-from inferfleet.scaling.foresight import BUCKETS, by_season, foresee, note, trusts
+from inferfleet.scaling.foresight import BUCKETS, Ahead, by_season, foresee, note, trusts
 from inferfleet.values import Foresight
 
 MONDAY = 1_799_625_600.0
@@ -36,16 +36,23 @@ def walk(
 
 def test_a_ramp_is_met_a_cold_start_ahead() -> None:
     known = walk(lambda s: 100 + s / 10, 2 * HOUR)
-    ahead, by = foresee(known, 820.0, AHEAD, MONDAY + 2 * HOUR)
-    assert by == "trend"
-    assert ahead == pytest.approx(820 + AHEAD / 10, rel=0.02)
+    ahead = foresee(known, 820.0, AHEAD, MONDAY + 2 * HOUR)
+    assert ahead.by == "trend"
+    assert ahead.demand == pytest.approx(820 + AHEAD / 10, rel=0.02)
+    assert ahead.error < 10
 
 
 def test_noise_is_no_trend_so_the_forecast_switches_itself_off() -> None:
     rng = Random(1)
     known = walk(lambda _s: 100 + rng.gauss(0, 20), 3 * HOUR)
     assert not trusts(known, 0)
-    assert foresee(known, 100.0, AHEAD, MONDAY + 3 * HOUR) == (0.0, "")
+    ahead = foresee(known, 100.0, AHEAD, MONDAY + 3 * HOUR)
+    assert (ahead.demand, ahead.by) == (100.0, "")
+    assert ahead.error == pytest.approx(9, abs=1), "a smoothed level of noise of 20 is off by less than that"
+
+
+def test_until_errors_are_known_nothing_is_foreseen() -> None:
+    assert foresee(walk(lambda _s: 100.0, 600), 100.0, AHEAD, MONDAY + 600) == Ahead()
 
 
 def test_a_trend_that_was_right_is_dropped_once_it_loses_and_trusted_again_later() -> None:
@@ -73,10 +80,10 @@ def rush(seconds: float) -> float:
 def test_the_second_morning_is_known_from_the_first() -> None:
     known = walk(rush, DAY + 9 * HOUR - 240)
     now = MONDAY + DAY + 9 * HOUR - 240
-    ahead, by = foresee(known, 100.0, AHEAD, now)
-    assert "season" in by
-    assert ahead > 200
-    assert foresee(walk(rush, 9 * HOUR - 240), 100.0, AHEAD, MONDAY + 9 * HOUR - 240)[0] < 110
+    ahead = foresee(known, 100.0, AHEAD, now)
+    assert "season" in ahead.by
+    assert ahead.demand > 200
+    assert foresee(walk(rush, 9 * HOUR - 240), 100.0, AHEAD, MONDAY + 9 * HOUR - 240).demand < 110
 
 
 def test_days_of_the_week_differ_once_they_were_seen() -> None:
@@ -113,9 +120,9 @@ def test_a_steep_ramp_is_a_trend_even_where_chance_is_small() -> None:
     """A hundred requests a second leave so little to chance that each minute of it might pass for a leap."""
     shape = lambda s: 100 + s / 10  # noqa: E731
     known = walk(shape, HOUR, tokens=0.01)
-    ahead, by = foresee(known, shape(HOUR), AHEAD, MONDAY + HOUR)
-    assert by == "trend"
-    assert ahead == pytest.approx(shape(HOUR + AHEAD), rel=0.05)
+    ahead = foresee(known, shape(HOUR), AHEAD, MONDAY + HOUR)
+    assert ahead.by == "trend"
+    assert ahead.demand == pytest.approx(shape(HOUR + AHEAD), rel=0.05)
 
 
 def test_where_requests_come_in_clumps_a_clump_is_no_leap() -> None:

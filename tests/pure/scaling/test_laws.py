@@ -164,6 +164,12 @@ def test_the_forecast_law_counts_requests_that_are_yet_to_come() -> None:
     assert answers(forecast_tokens_per_second=160.0, in_system=0.0) == {}
 
 
+def test_a_forecast_that_has_been_wrong_needs_room() -> None:
+    ahead = {"arrivals_per_second": 8.0, "forecast_tokens_per_second": 160.0}
+    assert answers(**ahead, forecast_error_tokens_per_second=10.0)["forecast"] == 3
+    assert answers(**ahead, forecast_error_tokens_per_second=100.0)["forecast"] == 4
+
+
 def test_what_the_spec_leaves_open_is_measured() -> None:
     open_spec = replace(
         SPEC,

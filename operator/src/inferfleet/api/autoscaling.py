@@ -117,7 +117,8 @@ class Autoscaling(Part):
     """Share of a replica's capacity at the objectives that is planned for. Default: all of it, for that
     capacity is measured at their percentile."""
     capacity_factor: Annotated[float | None, Field(gt=0, le=10)] = None
-    """What a replica takes at the objectives, in multiples of what the plan predicts for the mean request.
+    """What a replica takes at the objectives, in multiples of what the plan predicts for the mean
+    request and a fleet of that size.
     Write it where you have measured it: latencies do not correct it then. Default: learned."""
     scale_up_window: Duration = "5s"
     """How long more demand must last before a replica is added."""

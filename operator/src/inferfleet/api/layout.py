@@ -30,6 +30,8 @@ class PredictionStatus(StatusPart):
     """Requests at once."""
     dollars_per_million_tokens: float
     """Cost of a million generated tokens."""
+    pooling: float = 1.0
+    """How many times `tokensPerSecond` each of very many replicas takes that share one queue."""
 
 
 class MeasuredStatus(StatusPart):
@@ -153,6 +155,7 @@ def plan_status(layout: Layout, why: str, planned_from: str | None) -> PlanStatu
             prompt_tokens_per_second=prediction.prompt_tokens_per_second,
             concurrency=prediction.concurrency,
             dollars_per_million_tokens=prediction.dollars_per_million_tokens,
+            pooling=round(prediction.pooling, 3),
         ),
         why=why,
         planned_from=planned_from,
@@ -181,6 +184,7 @@ def layout_from_status(plan: PlanStatus) -> Layout:
             prompt_tokens_per_second=predicted.prompt_tokens_per_second,
             concurrency=predicted.concurrency,
             dollars_per_million_tokens=predicted.dollars_per_million_tokens,
+            pooling=predicted.pooling,
         ),
         data_parallel=plan.data_parallel,
         expert_parallel=plan.expert_parallel,

@@ -74,11 +74,13 @@ class ScalingStatus(StatusPart):
     demand_tokens_per_second: float = 0.0
     """Generated tokens/s that the arrivals ask for."""
     forecast_tokens_per_second: float = 0.0
-    """Demand a cold start ahead by the forecasts that are trusted; 0 where none is."""
+    """Demand a cold start ahead: by the forecasts that are trusted, as it is now where none is."""
+    forecast_error_tokens_per_second: float = 0.0
+    """How far off that was of late, on average."""
     foreseen_by: str = ""
     """The forecasts that are trusted now (trend, season): those that err no more than "it stays as it is"."""
     capacity_tokens_per_second: float = 0.0
-    """Generated tokens/s that one replica can give at the objectives: learned, or the plan's."""
+    """Generated tokens/s that each replica can give at the objectives: learned, or the plan's."""
     utilization: float = 0.0
     """Share of that capacity that is planned for."""
     time_to_first_token_seconds: float | None = None
@@ -92,7 +94,7 @@ class ScalingStatus(StatusPart):
     panic: bool = False
     """True during a burst: nothing is scaled down."""
     tokens_per_second_per_replica: float | None = None
-    """Learned capacity of one replica, none while it is the plan's."""
+    """Learned capacity of one replica alone, none while it is the plan's."""
     predicted_tokens_per_second: float | None = None
     """What the plan predicted when that was learned."""
     busy_tokens_per_second: float | None = None
@@ -141,6 +143,7 @@ def scaling_status(decision: ScalingDecision | None, memory: ScalingMemory) -> S
             "tokens_per_second": round(decision.tokens_per_second, 1),
             "demand_tokens_per_second": round(decision.demand_tokens_per_second, 1),
             "forecast_tokens_per_second": round(decision.forecast_tokens_per_second, 1),
+            "forecast_error_tokens_per_second": round(decision.forecast_error_tokens_per_second, 1),
             "foreseen_by": decision.foreseen_by,
             "capacity_tokens_per_second": round(decision.capacity_tokens_per_second, 1),
             "utilization": round(decision.utilization, 2),

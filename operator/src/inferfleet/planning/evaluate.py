@@ -10,7 +10,7 @@ from inferfleet.planning.accelerators import GIB
 from inferfleet.planning.candidates import Candidate
 from inferfleet.planning.drafting import Draft
 from inferfleet.planning.memory import weights_bytes_per_gpu
-from inferfleet.planning.operate import OperatingPoint, operate
+from inferfleet.planning.operate import OperatingPoint, operate, pooling
 from inferfleet.planning.prices import price_per_gpu_hour
 from inferfleet.planning.question import LEAST_BATCHED_TOKENS, Miss, Question, space_bytes
 from inferfleet.planning.speed import StepModel, step_model
@@ -149,9 +149,21 @@ def _outcome(candidate: Candidate, question: Question, trial: _Trial) -> Outcome
             prompt_tokens_per_second=0.0 if trial.miss else point.prompt_tokens_per_second,
             concurrency=0 if trial.miss else trial.slots * ranks,
             dollars_per_million_tokens=0.0 if cost == inf else cost * 1e6,
+            pooling=1.0 if trial.miss else _pooling(candidate, question, trial, sequences),
         ),
     )
     return Outcome(candidate, layout, cost, trial.miss)
+
+
+def _pooling(candidate: Candidate, question: Question, trial: _Trial, sequences: int) -> float:
+    return pooling(
+        trial.point,
+        _step(candidate, question),
+        question.workload,
+        question.spec.objectives,
+        slots=min(trial.slots, sequences),
+        batched_tokens=trial.budget,
+    )
 
 
 def _slots(candidate: Candidate, question: Question, budget: int, limit: int) -> int:

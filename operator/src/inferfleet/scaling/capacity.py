@@ -46,7 +46,7 @@ OVER = 1.3
 LEAST, MOST = 0.75, 1.25
 """Latencies move the capacity between these shares of what the plan says or a busy replica showed: an
 objective that no load explains must not buy replicas without end, and beyond the edge latencies rise too
-steeply to feel one's way."""
+steeply to feel one's way. Both are of what one takes alone, whatever a fleet adds to that."""
 
 FIRST_REQUESTS, REMEMBERED_REQUESTS = 10, 300
 """After so many the guess of the mean request is dropped; over so many, about, it is taken then."""
@@ -111,12 +111,16 @@ def is_overspent(memory: ScalingMemory, percentile: float, times: float = BURN) 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What there is to learn from: what went through lately, and since the last look."""
+    """What there is to learn from: what went through lately, and since the last look.
+
+    Each replica took `gain` times what it would have taken alone (`staffing.gain`).
+    """
 
     flows: Flows
     last: Flow | None
     objectives: Objectives
     cold_start_seconds: float
+    gain: float = 1.0
 
     @property
     def requests(self) -> float:
@@ -135,6 +139,8 @@ class News:
 def learn(memory: ScalingMemory, predicted: float, news: News) -> ScalingMemory:
     """Correct the capacity by what busy replicas did, and by how many requests met the objectives.
 
+    It is kept as that of a replica alone, so that what a fleet shows holds for another size of it too.
+
     Idle replicas teach nothing, nor do those that just started. A minute of long queues shows the most that
     a replica can do, which bounds what it can do at the objectives. The rest is a trial that goes on for
     ever: at the present capacity so many requests miss an objective; more than the percentile allows and the
@@ -148,9 +154,10 @@ def learn(memory: ScalingMemory, predicted: float, news: News) -> ScalingMemory:
         return memory
     if _is_busy(minute):
         most = minute.busy_tokens / minute.busy_seconds
-        bounded = most if known is None or _is_boundless(news.objectives) else min(most, known)
+        alone = most / news.gain
+        bounded = alone if known is None or _is_boundless(news.objectives) else min(alone, known)
         return replace(memory, tokens_per_second_per_replica=bounded, busy_tokens_per_second=most)
-    pace, capacity = window.generated / window.replica_seconds, known or predicted
+    pace, capacity = window.generated / window.replica_seconds / news.gain, known or predicted
     if capacity <= 0:
         return memory
     if _is_boundless(news.objectives):
@@ -178,7 +185,8 @@ def _by_objectives(
     A trial lasts a cold start at least, for a correction shows no sooner; misses come in clusters, and one
     of them is no trial.
     """
-    most, now = min(predicted or capacity, memory.busy_tokens_per_second or inf), news.flows[-1].at
+    busy, now = memory.busy_tokens_per_second or inf, news.flows[-1].at
+    most = min(predicted or capacity, busy / news.gain)
     if pace < FULL * capacity < FULL * most:
         return _forgive(memory, capacity, most, now)
     if not FULL * capacity <= pace <= OVER * capacity or _is_growing(memory, now):
@@ -189,27 +197,26 @@ def _by_objectives(
     )
     if now - since < max(STEP_SECONDS, news.cold_start_seconds):
         return memory
-    found = _found(memory, capacity, most, pace, news.objectives.percentile)
+    found = _found(memory, capacity, most, pace, news)
     return memory if found is None else _moved(memory, found, now)
 
 
-def _found(
-    memory: ScalingMemory, capacity: float, most: float, pace: float, percentile: float
-) -> float | None:
+def _found(memory: ScalingMemory, capacity: float, most: float, pace: float, news: News) -> float | None:
     """The capacity that the trial ends with; None while it has shown nothing.
 
     The budget of the last hour has the second word: while some of it is left nothing is lowered, and where
     it is spent nothing is raised, and what was raised above the first word goes back.
     """
+    percentile = news.objectives.percentile
     share = percentile / 100
     allowed, budget = memory.tried * (1 - share), memory.asked_lately * (1 - share)
     overspent = is_overspent(memory, percentile, times=1.0)
     if allowed >= FEWEST_MISSES and overspent and is_proven(memory.missed, memory.tried, share):
-        return min(capacity, max(LEAST * most, PROVEN * pace, FEWER * capacity))
+        return min(capacity, max(LEAST / news.gain * most, PROVEN * pace, FEWER * capacity))
     if allowed >= PROOF and overspent and capacity > most:
         return max(most, FEWER * capacity)
     if allowed >= PROOF and memory.missed < WITHIN * allowed and memory.missed_lately < WITHIN * budget:
-        return max(capacity, min(MORE * capacity, MOST * most))
+        return max(capacity, min(MORE * capacity, max(1.0, MOST / news.gain) * most))
     return capacity if allowed >= FORGET else None
 
 

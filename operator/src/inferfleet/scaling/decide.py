@@ -17,6 +17,7 @@ from inferfleet.scaling import (
     rules,
     say,
     spread,
+    staffing,
     starts,
 )
 from inferfleet.scaling.evidence import Evidence, Load
@@ -110,22 +111,25 @@ def _look(scope: Scope, memory: ScalingMemory, current: int, now: float) -> tupl
     memory = spread.learn(memory, scope.staying, fresh, news)
     seen = latency.judge(passed, scope.objectives, memory.served_since)
     predicted = scope.layout.prediction.tokens_per_second if scope.layout else 0.0
+    pooling = scope.layout.prediction.pooling if scope.layout else 1.0
+    gain = staffing.gain(max(1, memory.served), pooling, memory.unevenness)
     cold_start = starts.cold_start_seconds(memory.cold_starts)
-    learn_from = capacity.News(passed, news, scope.objectives, cold_start)
+    learn_from = capacity.News(passed, news, scope.objectives, cold_start, gain)
     memory = capacity.learn(memory, predicted, learn_from)
     told = predicted * (scope.spec.capacity_factor or 0.0)
     load = replace(
         evidence.weigh(scope.staying, fresh, passed, scope.layout, now),
         asked=current,
         output_tokens=capacity.mean_request(memory, scope.workload).output_tokens,
-        capacity_tokens_per_second=told or memory.tokens_per_second_per_replica or predicted,
+        capacity_tokens_per_second=gain * (told or memory.tokens_per_second_per_replica or predicted),
         latency=seen,
         unevenness=memory.unevenness,
+        pooling=pooling,
         ttft_objective_seconds=scope.objectives.ttft_seconds,
         cold_start_seconds=cold_start,
         joined_seconds=inf if memory.joined_at is None else now - memory.joined_at,
     )
-    return _foresee(load, memory, now)
+    return _foresee(load, memory, cold_start + scope.spec.scale_up_window_seconds, now)
 
 
 def _remember(scope: Scope, memory: ScalingMemory, passed: flows.Flows, now: float) -> ScalingMemory:
@@ -146,16 +150,21 @@ def _remember(scope: Scope, memory: ScalingMemory, passed: flows.Flows, now: flo
     )
 
 
-def _foresee(load: Load, memory: ScalingMemory, now: float) -> tuple[Load, ScalingMemory]:
+def _foresee(load: Load, memory: ScalingMemory, horizon: float, now: float) -> tuple[Load, ScalingMemory]:
     """Note what is asked for while that is known and no guess, and add what is to come."""
-    demand, horizon = load.demand_tokens_per_second, load.cold_start_seconds
+    demand = load.demand_tokens_per_second
     known = memory.foresight
     if load.evidence is not Evidence.MISSING and memory.flows and memory.output_tokens is not None:
         known = foresight.note(known, demand, load.output_tokens, horizon, now)
     load = replace(load, level_tokens_per_second=foresight.level(known, now))
     demand = load.demand_tokens_per_second
-    ahead, foreseen_by = foresight.foresee(known, demand, horizon, now)
-    load = replace(load, forecast_tokens_per_second=ahead, foreseen_by=foreseen_by)
+    ahead = foresight.foresee(known, demand, horizon, now)
+    load = replace(
+        load,
+        forecast_tokens_per_second=ahead.demand,
+        forecast_error_tokens_per_second=ahead.error,
+        foreseen_by=ahead.by,
+    )
     return load, replace(memory, foresight=known)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil, inf, sqrt
 
+from inferfleet.scaling import staffing
 from inferfleet.scaling.flows import STALE_SECONDS, YOUNG_SECONDS, Flows, within
 from inferfleet.scaling.latency import CHANCE, Latency
 from inferfleet.values import EngineSample, Flow, Layout, Worker
@@ -26,9 +27,6 @@ service is spread by it."""
 SHIFT = 3.0
 """A minute that is so many standard deviations of chance above the level is a new level. It is looked at
 every few seconds, and in so many looks two are seen all the time."""
-
-ROOM = 0.2
-"""The room for chance that each queue needs, in replicas: so much of one that is alone stays free."""
 
 NOW_SECONDS = 15.0
 """What is in the engines now is a mean over this long."""
@@ -53,16 +51,20 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The fleet's load now. Rates in tokens are generated ones; `capacity` is one replica's, 0 if unknown.
+    """The fleet's load now. Rates in tokens are generated ones.
+
+    `capacity` is that of each replica of those that serve now, 0 if unknown; each of very many behind one
+    queue would take `pooling` times what one alone takes.
 
     `asked` is how many replicas were asked for last: stand-ins, over-provision and surge come on top of them.
     `waiting`, `running` and `kv_usage` are sums over the replicas that stay; `kv_usage` in replicas' worth.
     `in_system` are the requests that run or wait, now and as a mean of late. `burst_per_second` are the
     arrivals of the last seconds, less what may be chance; `output_tokens` are of the mean request. `forecast`
-    is the demand a cold start ahead by `foreseen_by`. `slots` is the batch that one replica runs at once, 0
-    if unknown. `joined_seconds` is how long ago replicas came to those that served already. `easing` is True
-    while the queue becomes shorter. `unevenness` is how far apart the replicas
-    are, 1 as chance alone has it. `gap` says what evidence is lacking.
+    is the demand a cold start ahead by `foreseen_by` (as it is where that is empty), and its usual error.
+    `slots` is the batch that one replica runs at once, 0 if unknown. `joined_seconds` is how long ago
+    replicas came to those that served already. `easing` is True while the queue becomes shorter.
+    `unevenness` is how far apart the replicas are, 1 as chance alone has it. `gap` says what evidence is
+    lacking.
     """
 
     ready: int
@@ -80,10 +82,12 @@ class Load:
     tokens_per_second: float = 0.0
     capacity_tokens_per_second: float = 0.0
     forecast_tokens_per_second: float = 0.0
+    forecast_error_tokens_per_second: float = 0.0
     foreseen_by: str = ""
     slots: float = 0.0
     easing: bool = False
     unevenness: float = 1.0
+    pooling: float = 1.0
     latency: Latency = field(default_factory=Latency)
     ttft_objective_seconds: float | None = None
     cold_start_seconds: float = 0.0
@@ -115,25 +119,22 @@ class Load:
         able = self.ready * self.capacity_tokens_per_second
         return self.waiting > self.ready or self.tokens_per_second >= LOADED * able > 0
 
-    def replicas_for(self, tokens_per_second: float, utilization: float = 1.0) -> float:
-        """How many replicas such a demand needs, with room for chance; 0 while the capacity is unknown."""
-        able = self.capacity_tokens_per_second * utilization
-        return with_room(tokens_per_second / able, self.unevenness) if able > 0 else 0.0
+    def replicas_for(self, tokens_per_second: float, utilization: float = 1.0, error: float = 0.0) -> float:
+        """How many replicas such a demand, known to that error, needs; 0 while the capacity is unknown."""
+        able = self.capacity_tokens_per_second / self.gain * utilization
+        if able <= 0:
+            return 0.0
+        return staffing.replicas_for(tokens_per_second / able, error / able, self.pooling, self.unevenness)
+
+    @property
+    def gain(self) -> float:
+        """How many times what one takes alone each of the replicas in service takes."""
+        return staffing.gain(max(1, self.ready), self.pooling, self.unevenness)
 
 
 def round_up(replicas: float) -> int:
     """Round up, forgiving the float error of a division that should have come out whole."""
     return ceil(replicas - 1e-9)
-
-
-def with_room(served: float, unevenness: float) -> float:
-    """How many replicas serve what so many would if arrivals were even.
-
-    Chance needs room once a queue. Replicas that always give the next request to the least loaded are one
-    queue however many they are; where requests are spread by chance, each replica is its own.
-    """
-    queues = min(1.0, served) + max(0.0, served - 1.0) * min(1.0, unevenness)
-    return served + ROOM * queues
 
 
 def weigh(

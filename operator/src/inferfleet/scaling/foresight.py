@@ -6,6 +6,7 @@ that, over about the last hour, and is silent while it loses. All state is one s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import pi, sqrt
 
 from inferfleet.values import Foresight
@@ -27,7 +28,7 @@ HARDLY = 0.01
 """A difference of this share of the demand is none."""
 
 LEVEL_GAIN = 0.3
-TREND_GAIN = 0.1
+TREND_GAIN = 0.2
 WEEK_GAIN = 0.15
 """Gains of exponential smoothing. The level is one over minutes, for what it decides takes effect no sooner,
 and a shorter one buys replicas for chance. The last one leaves a week about a fifth of its weight after ten
@@ -80,16 +81,30 @@ def note(
     return replace(learned, promises=(*learned.promises, promise))
 
 
-def foresee(known: Foresight, demand: float, horizon_seconds: float, now: float) -> tuple[float, str]:
-    """The most demand until the horizon by the forecasts that are trusted, and their names."""
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """The most demand until the horizon, its mean absolute error of late, and which forecasts say so.
+
+    All are 0 until errors are known; while no forecast is trusted (`by` is empty), demand stays as it is.
+    """
+
+    demand: float = 0.0
+    error: float = 0.0
+    by: str = ""
+
+
+def foresee(known: Foresight, demand: float, horizon_seconds: float, now: float) -> Ahead:
+    """What those forecasts see that are trusted, and how far off the one with the most demand is usually."""
     answers = []
     if trusts(known, 0):
-        answers.append((by_trend(known, demand, horizon_seconds), "trend"))
+        answers.append((by_trend(known, demand, horizon_seconds), known.errors[1], "trend"))
+    elif known.judged[0] >= LEAST_JUDGED:
+        answers.append((demand, known.errors[0], ""))
     if trusts(known, 1):
         ahead = [by_season(known, demand, now, horizon_seconds * part) or 0.0 for part in (0.5, 1.0)]
-        answers.append((max(ahead), "season"))
-    most = max((value for value, _ in answers), default=0.0)
-    return min(most, MOST_GROWTH * demand), ", ".join(name for _, name in answers)
+        answers.append((max(ahead), known.errors[3], "season"))
+    most, error, _ = max(answers, default=(0.0, 0.0, ""))
+    return Ahead(min(most, MOST_GROWTH * demand), error, ", ".join(name for *_, name in answers if name))
 
 
 def level(known: Foresight, now: float) -> float | None:

@@ -95,10 +95,10 @@ def burst(load: Load, rules: Rules) -> int:
 
 
 def forecast(load: Load, rules: Rules) -> int:
-    """What the forecasts that are trusted see a cold start ahead."""
-    demand = load.demand_tokens_per_second
-    growth = load.forecast_tokens_per_second / demand if demand > 0 else 1.0
-    return _replicas(load, rules, load.forecast_tokens_per_second, max(1.0, growth))
+    """What is seen a cold start ahead, and as much room as that has been wrong by."""
+    demand, ahead = load.demand_tokens_per_second, load.forecast_tokens_per_second
+    growth = ahead / demand if demand > 0 else 1.0
+    return _replicas(load, rules, ahead, max(1.0, growth), load.forecast_error_tokens_per_second)
 
 
 def level(load: Load, rules: Rules) -> int:
@@ -121,10 +121,12 @@ def ask(load: Load, rules: Rules) -> tuple[tuple[str, int], ...]:
     return tuple((name, law(load, rules)) for name, law in LAWS)
 
 
-def _replicas(load: Load, rules: Rules, tokens_per_second: float, growth: float = 1.0) -> int:
+def _replicas(
+    load: Load, rules: Rules, tokens_per_second: float, growth: float = 1.0, error: float = 0.0
+) -> int:
     """Replicas for a rate at the target utilisation, but never more than there are (or will be) requests.
 
     A few long streams take whatever speed there is, and another replica would find nothing to do.
     """
-    enough = load.replicas_for(tokens_per_second, rules.utilization)
+    enough = load.replicas_for(tokens_per_second, rules.utilization, error)
     return min(round_up(enough), round_up(load.in_system * growth))

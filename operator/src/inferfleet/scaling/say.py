@@ -41,6 +41,7 @@ def explain(mode: AutoscalingMode, numbers: Numbers) -> ScalingDecision:
         ttft_seconds=load.latency.ttft_seconds,
         itl_seconds=load.latency.itl_seconds,
         forecast_tokens_per_second=load.forecast_tokens_per_second,
+        forecast_error_tokens_per_second=load.forecast_error_tokens_per_second,
         foreseen_by=load.foreseen_by,
         utilization=numbers.rules.utilization,
         cold_start_seconds=load.cold_start_seconds,
@@ -74,8 +75,10 @@ def _parts(numbers: Numbers) -> list[str]:
         f"{load.demand_tokens_per_second:.0f} tokens/s asked for of {able}",
         asked or "no law asks for any",
     ]
-    if load.foreseen_by:
-        parts.append(f"{load.forecast_tokens_per_second:.0f} tokens/s foreseen by {load.foreseen_by}")
+    if load.forecast_tokens_per_second:
+        error = f"{load.forecast_error_tokens_per_second:.0f} tokens/s"
+        by = load.foreseen_by or "persistence"
+        parts.append(f"{load.forecast_tokens_per_second:.0f} +- {error} foreseen by {by}")
     if rules.schedule:
         parts.append(f"schedule {rules.schedule}")
     if numbers.limited_by:

@@ -8,7 +8,10 @@ from inferfleet.values.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one replica should reach at the objectives. Latencies are at the objectives' percentile."""
+    """What one replica should reach at the objectives. Latencies are at the objectives' percentile.
+
+    Each of very many replicas behind one queue takes `pooling` times `tokens_per_second`.
+    """
 
     ttft_seconds: float
     itl_seconds: float
@@ -16,6 +19,7 @@ class Prediction:
     prompt_tokens_per_second: float
     concurrency: int
     dollars_per_million_tokens: float
+    pooling: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

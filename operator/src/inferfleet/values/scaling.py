@@ -123,7 +123,7 @@ class ScalingMemory:
     `asked_lately` and `missed_lately` are all requests of about the last hour, and the misses among them;
     `panic_until`; `mean_over`, how many requests the mean one was taken over, 0 if that is not known. They
     are lost with the process, which makes scaling hold until a window is full again. The rest is kept in
-    status: `tokens_per_second_per_replica` is the learned capacity while the plan predicted
+    status: `tokens_per_second_per_replica` is the learned capacity of one alone while the plan predicted
     `predicted_tokens_per_second`; `busy_tokens_per_second` is what one with a long queue made;
     `prompt_tokens` and `output_tokens` are the mean request; `unevenness` is how far apart the loads of
     replicas are, 1 where chance spreads requests; `cold_starts` are the last seconds from creation to Ready.
@@ -164,7 +164,7 @@ class ScalingDecision:
 
     Demand, forecast and capacity (of one replica, at the objectives) are generated tokens per second;
     latencies are at the objectives' percentile, None where too few requests show them. `foreseen_by` says
-    which forecast is trusted, empty for none.
+    which forecast is trusted, empty for none: demand is then taken to stay as it is.
     """
 
     desired: int
@@ -183,6 +183,7 @@ class ScalingDecision:
     ttft_seconds: float | None = None
     itl_seconds: float | None = None
     forecast_tokens_per_second: float = 0.0
+    forecast_error_tokens_per_second: float = 0.0
     foreseen_by: str = ""
     utilization: float = 0.0
     cold_start_seconds: float = 0.0
